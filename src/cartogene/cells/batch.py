@@ -1,0 +1,30 @@
+"""The only thing that enters a model.
+
+Axes: B cells, T gene tokens per cell.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class CellBatch:
+    """Some cells, each as a row of gene tokens with their raw counts.
+
+    A gene that was not measured has no token: it never stands here as a zero.
+    """
+
+    genes: Int[Tensor, "B T"]  # position in the Vocabulary; 0 is padding
+    counts: Float[Tensor, "B T"]  # UMI or read counts as measured, never normalised
+    depth: Float[Tensor, " B"]  # total counts of the whole cell, not of its T genes alone
+    total: Float[Tensor, " B"]  # counts the T genes hold together in the profile asked for (here: as measured)
+    labels: Mapping[str, Int[Tensor, " B"]] = field(default_factory=dict)  # code per label family; -1 is unknown
+
+    def to(self, device: torch.device) -> "CellBatch":
+        """Return the same cells on `device`."""
+        moved = {name: getattr(self, name).to(device) for name in ("genes", "counts", "depth", "total")}
+        return replace(self, **moved, labels={name: code.to(device) for name, code in self.labels.items()})

@@ -1,0 +1,121 @@
+"""Cells in, batches out: collection + sampler + select -> a stream of `CellBatch`.
+
+What a batch holds depends on its number and the seed only, never on how it was read.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+
+from cartogene.cells.batch import CellBatch
+from cartogene.cells.collection import Collection
+from cartogene.cells.sampler import group_weights, weighted
+from cartogene.cells.select import Select, choose, silent_keys
+from cartogene.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling(Settings):
+    """How training cells are drawn and what is shown of each."""
+
+    batch_size: int = 32
+    saturation: float = 50.0  # the most weight a group of cells can have
+    select: Select = Select()
+    partial_panels: float = 0.5  # share of cells shown as if a smaller panel had been measured
+    smallest_panel: float = 0.05  # share of the genes that the smallest such panel keeps
+
+
+def stream(
+    cells: Collection, labels: Mapping[str, NDArray[np.int64]], sampling: Sampling, *, seed: int, start: int = 0
+) -> Iterator[tuple[int, CellBatch]]:
+    """Draw training batches for ever, from batch number `start` on.
+
+    Cells are weighed by study and label. Some are shown with a random part of their genes, as smaller panels are.
+    """
+    groups = (cells.table["study"] + "\t" + cells.table["label"]).tolist()
+    detection = cells.detection()
+    weights = group_weights(groups, saturation=sampling.saturation)
+    for step, rows in weighted(weights, batch_size=sampling.batch_size, seed=seed, start=start):
+        rng = np.random.default_rng((seed, step, 1))
+        yield step, _draw(cells, rows, labels, sampling, detection, rng)
+
+
+def _draw(
+    cells: Collection,
+    rows: NDArray[np.int64],
+    labels: Mapping[str, NDArray[np.int64]],
+    sampling: Sampling,
+    detection: NDArray[np.float32],
+    rng: np.random.Generator,
+) -> CellBatch:
+    counts = cells.counts[rows].toarray()
+    measured = cells.panels[cells.panel[rows]]
+    low = sampling.smallest_panel
+    share = np.where(rng.random(len(rows)) < sampling.partial_panels, low + (1 - low) * rng.random(len(rows)), 1.0)
+    partial = measured & (rng.random(measured.shape, dtype=np.float32) <= share[:, None])
+    measured = np.where(partial.sum(1, keepdims=True) >= 20, partial, measured)
+    uniform = rng.random(counts.shape, dtype=np.float32)
+    chosen = choose(counts, measured, (uniform, silent_keys(uniform, detection)), sampling.select)
+    codes = {family: torch.from_numpy(code[rows]) for family, code in labels.items()}
+    return _batch(chosen, counts, np.arange(counts.shape[1]), cells.depth[rows], codes)
+
+
+def batches(
+    cells: Collection,
+    select: Select,
+    *,
+    batch_size: int,
+    detection: NDArray[np.float32],
+    genes: NDArray[np.int32] | None = None,
+) -> Iterator[tuple[slice, CellBatch]]:
+    """Go through cells in their order, each shown in the same way every time.
+
+    Parameters
+    ----------
+    cells
+        Cells over the vocabulary of the model.
+    select
+        How many genes of each cell; which ones follows one fixed random order, the same for every cell and run.
+    batch_size
+        Cells per batch.
+    detection
+        Shape (G,): how often each gene of the vocabulary is expressed.
+    genes
+        Positions of measured genes to show for every cell, instead of choosing.
+
+    Yields
+    ------
+    Which cells, and their batch.
+    """
+    columns = np.flatnonzero(cells.panels.any(0)) if genes is None else genes.astype(np.int64)
+    counts, panels = sparse.csr_array(cells.counts[:, columns]), cells.panels[:, columns]
+    uniform = np.random.default_rng(0).random(len(detection), dtype=np.float32)[columns][None]
+    keys = (uniform, silent_keys(uniform, detection[columns][None]))
+    given = None if genes is None else np.arange(len(columns))[None]
+    for start in range(0, len(cells), batch_size):
+        rows = slice(start, min(start + batch_size, len(cells)))
+        dense = counts[rows].toarray()
+        if given is None:
+            chosen = choose(dense, panels[cells.panel[rows]], keys, select)
+        else:
+            chosen = given.repeat(len(dense), 0)
+        yield rows, _batch(chosen, dense, columns, cells.depth[rows], {})
+
+
+def _batch(
+    chosen: NDArray[np.int64],
+    counts: NDArray[np.float32],
+    position: NDArray[np.int64],
+    depth: NDArray[np.float32],
+    labels: dict[str, torch.Tensor],
+) -> CellBatch:
+    """Make the batch of the chosen columns; -1 becomes padding."""
+    there = chosen >= 0
+    genes = np.where(there, position[chosen], 0)
+    shown = np.where(there, np.take_along_axis(counts, chosen, 1), 0).astype(np.float32)
+    values = torch.from_numpy(shown)
+    return CellBatch(torch.from_numpy(genes), values, torch.from_numpy(depth.copy()), values.sum(1), labels)

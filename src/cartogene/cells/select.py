@@ -1,0 +1,88 @@
+"""Which genes of a cell become tokens: vectorised over the batch.
+
+Axes: B cells, G genes on offer, T gene tokens.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cartogene.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Select(Settings):
+    """How many genes a cell brings: expressed ones first, then measured ones with no count.
+
+    Where one kind runs short, the other fills up to ``expressed + unexpressed``.
+    """
+
+    expressed: int = 384
+    unexpressed: int = 128
+
+    @property
+    def total(self) -> int:
+        """The most tokens a cell can have."""
+        return self.expressed + self.unexpressed
+
+
+def choose(
+    counts: NDArray[np.float32],
+    measured: NDArray[np.bool_],
+    keys: tuple[NDArray[np.float32], NDArray[np.float32]],
+    select: Select,
+) -> NDArray[np.int64]:
+    """Choose the genes of each cell that have the largest keys.
+
+    Parameters
+    ----------
+    counts
+        Shape (B, G).
+    measured
+        Shape (B, G) or (1, G): a gene that was not measured is never chosen.
+    keys
+        For expressed and for unexpressed genes, broadcast to (B, G), finite. Random keys give a random choice, fixed
+        keys the same choice every time.
+    select
+        How many of each.
+
+    Returns
+    -------
+    Columns of `counts`, shape (B, T), padded on the right with -1; T is what the fullest cell needs.
+
+    Examples
+    --------
+    >>> keys = np.array([[1.0, 2, 3, 4]], dtype=np.float32)
+    >>> counts, measured = np.array([[5.0, 0, 1, 0]], dtype=np.float32), np.array([[True, True, True, False]])
+    >>> choose(counts, measured, (keys, keys), Select(expressed=1, unexpressed=1))
+    array([[2, 1]])
+    """
+    expressed = (counts > 0) & measured
+    silent = measured & ~expressed
+    wanted = min(select.total, counts.shape[1])
+    first, second = _largest(expressed, keys[0], wanted), _largest(silent, keys[1], wanted)  # each (B, wanted)
+    n_first, n_second = expressed.sum(1), silent.sum(1)
+    take_first = np.minimum(n_first, np.maximum(select.expressed, wanted - n_second))
+    take_first = np.minimum(take_first, wanted)
+    take = np.minimum(take_first + n_second, wanted)
+    place = np.arange(wanted)
+    shifted = np.take_along_axis(second, np.maximum(place - take_first[:, None], 0), 1)
+    chosen = np.where(place < take_first[:, None], first, np.where(place < take[:, None], shifted, -1))
+    return chosen[:, : max(int(take.max(initial=0)), 1)]
+
+
+def _largest(allowed: NDArray[np.bool_], key: NDArray[np.float32], n: int) -> NDArray[np.int64]:
+    """Return the columns of the `n` largest keys among those allowed, largest first, per row."""
+    ranked = np.where(allowed, key, -np.inf)
+    best = np.argpartition(-ranked, n - 1, axis=1)[:, :n] if n < ranked.shape[1] else np.argsort(-ranked, axis=1)
+    order = np.argsort(-np.take_along_axis(ranked, best, 1), axis=1, kind="stable")
+    return np.take_along_axis(best, order, 1)
+
+
+def silent_keys(uniform: NDArray[np.float32], detection: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Turn uniform draws into keys that favour genes which are often expressed: their zeros say more.
+
+    Taking the largest of ``log(u) / w`` is a draw without replacement with weights w (Efraimidis & Spirakis 2006).
+    """
+    return (np.log(uniform + 1e-12) / (detection + 0.01)).astype(np.float32)

@@ -1,0 +1,66 @@
+"""Commands that look at cells, or fetch some: inspect, prepare, datasets."""
+
+from cartogene.cli.shared import Cells, Layer, Model, Organism, Out, Overwrite, tell
+from cartogene.errors import FileError
+
+
+def inspect(cells: Cells, layer: Layer = "", organism: Organism = "") -> None:
+    """Say what a file of cells is: counts, genes, organism, depth, and what is unusual about it."""
+    from rich.table import Table
+
+    from cartogene.cells import schema
+    from cartogene.cli.shared import console
+
+    found = schema.inspect(schema.read(cells), layer=layer or None, organism=organism or None, name=cells.name)
+    facts = found.facts()
+    table = Table("what", "found", title=cells.name)
+    for key, value in facts.items():
+        if key not in ("name", "notes"):
+            table.add_row(key.replace("_", " "), str(value))
+    console.print(table)
+    for note in facts["notes"]:
+        tell(f"note: {note}")
+
+
+def prepare(
+    cells: Cells, out: Out, model: Model = "tiny", layer: Layer = "", organism: Organism = "", overwrite: Overwrite = False
+) -> None:
+    """Write the cells as a model reads them: raw counts of the genes it knows that were measured."""
+    from cartogene.cells import schema
+    from cartogene.cells.prepare import prepare as bring
+    from cartogene.model.checkpoint import load
+    from cartogene.writing import whole
+
+    if out.exists() and not overwrite:
+        raise FileError(f"{out}: is there already; choose another --out, or --overwrite it")
+    vocabulary = load(model).vocabulary
+    ready = bring(
+        schema.read(cells), vocabulary, layer=layer or None, organism=organism or None, name=cells.name
+    )
+    with whole(out) as unfinished:
+        ready.write_h5ad(unfinished, compression="gzip")
+    tell(f"{ready.n_obs:,} cells x {ready.n_vars:,} of {len(vocabulary):,} genes: {out}")
+
+
+COMMANDS = (inspect, prepare)
+
+
+def pbmc68k(out: Out, overwrite: Overwrite = False) -> None:
+    """Write 700 human blood cells (10x Genomics; Zheng et al. 2017) that come with scanpy."""
+    from cartogene import datasets as shipped
+    from cartogene.writing import whole
+
+    if out.exists() and not overwrite:
+        raise FileError(f"{out}: is there already; choose another --out, or --overwrite it")
+    adata = shipped.pbmc68k()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with whole(out) as unfinished:
+        adata.write_h5ad(unfinished)
+    tell(f"{adata.n_obs:,} cells: {out}")
+
+
+def datasets() -> None:
+    """Cells to try things on."""
+
+
+DATASETS = (pbmc68k,)

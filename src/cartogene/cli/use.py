@@ -1,0 +1,165 @@
+"""Commands that use a model: run, embed, annotate, denoise, network."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cartogene.cli.shared import (
+    Cells,
+    Device,
+    Layer,
+    Model,
+    Organism,
+    Out,
+    Overwrite,
+    Precision,
+    Seed,
+    tell,
+    tracking,
+)
+from cartogene.errors import FileError
+
+
+def run(
+    cells: Cells,
+    out: Out,
+    model: Model = "tiny",
+    label: Annotated[str, typer.Option(help="obs column with labels of yours to compare with.")] = "",
+    groupby: Annotated[str, typer.Option(help="obs column whose groups get a network each.", show_default="predicted")] = "",
+    genes: Annotated[int, typer.Option(help="Genes denoised and in a network, at most.")] = 1000,
+    top: Annotated[int, typer.Option(help="Regulators kept per target gene.")] = 20,
+    least_cells: Annotated[int, typer.Option(help="Groups with fewer cells get no network.")] = 50,
+    layer: Layer = "",
+    organism: Organism = "",
+    device: Device = "auto",
+    precision: Precision = "float32",
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it will cost, and leave.")] = False,
+) -> None:
+    """Do the main job: inspect, prepare, embed, annotate, denoise, networks, report."""
+    from cartogene import job
+    from cartogene.runtime import Runtime
+
+    runtime = Runtime(device=device, precision=precision, seed=seed)  # type: ignore[arg-type]
+    options = job.Options(
+        model=model,
+        label=label,
+        groupby=groupby,
+        genes=genes,
+        top=top,
+        least_cells=least_cells,
+        layer=layer,
+        organism=organism,
+        overwrite=overwrite,
+        runtime=runtime,
+    )
+    if dry_run:
+        opened = job.open_cells(cells, options)
+        for sentence in job.decided(opened, options):
+            tell(sentence)
+        cost = job.forecast(opened, options)
+        tell(
+            f"forecast: about {cost['seconds'] / 60:.1f} minutes, {cost['memory'] / 2**30:.1f} GB of memory, "
+            f"{cost['disk'] / 2**20:.0f} MB on disk"
+        )
+        return
+    with tracking() as track:
+        report = job.run(cells, out, options, told=tell, track=track)
+    tell(f"report: {report}")
+
+
+def embed(
+    cells: Cells, out: Out, model: Model = "tiny", device: Device = "auto", seed: Seed = 0, overwrite: Overwrite = False
+) -> None:
+    """Give every cell a vector; write the cells with obsm["X_cartogene"]."""
+    from cartogene import tl
+
+    _each(cells, out, overwrite, lambda adata: tl.embed(adata, model, runtime=_runtime(device, seed)))
+
+
+def annotate(
+    cells: Cells, out: Out, model: Model = "tiny", device: Device = "auto", seed: Seed = 0, overwrite: Overwrite = False
+) -> None:
+    """Label every cell; write the cells with obs["cartogene_cell_type"] and how sure the model is."""
+    from cartogene import tl
+
+    _each(cells, out, overwrite, lambda adata: tl.annotate(adata, model, runtime=_runtime(device, seed)))
+
+
+def denoise(
+    cells: Cells,
+    out: Out,
+    model: Model = "tiny",
+    genes: Annotated[int, typer.Option(help="How many genes: the most variable ones.")] = 1000,
+    device: Device = "auto",
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Give expected counts; write the cells with layers["cartogene_denoised"] (NaN where a gene was not denoised)."""
+    from cartogene import tl
+
+    _each(cells, out, overwrite, lambda adata: tl.denoise(adata, model, genes=genes, runtime=_runtime(device, seed)))
+
+
+def network(
+    cells: Cells,
+    out: Out,
+    model: Model = "tiny",
+    groupby: Annotated[str, typer.Option(help="obs column whose groups get a network each.", show_default="all cells")] = "",
+    genes: Annotated[int, typer.Option(help="Genes in a network, at most: the most variable ones.")] = 1000,
+    top: Annotated[int, typer.Option(help="Regulators kept per target gene.")] = 20,
+    least_cells: Annotated[int, typer.Option(help="Groups with fewer cells get no network.")] = 50,
+    device: Device = "auto",
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Infer gene networks; write OUT.parquet, or with --groupby a folder OUT with one file per group."""
+    from cartogene import job, tasks
+    from cartogene.cells.schema import read
+    from cartogene.errors import ConfigError
+    from cartogene.model.checkpoint import load
+
+    _free(out, overwrite)
+    adata, checkpoint, runtime = read(cells), load(model), _runtime(device, seed)
+    if not groupby:
+        graph = tasks.infer_network(checkpoint, adata, genes=genes, top=top, runtime=runtime)
+        tell(f"{len(graph):,} edges: {graph.write(out)}")
+        return
+    if groupby not in adata.obs:
+        raise ConfigError(f"groupby: found {groupby!r}, expected a column of obs; it has {', '.join(adata.obs)}")
+    groups = adata.obs[groupby].astype(str)
+    found = tasks.infer_networks(
+        checkpoint, adata, groups, least=least_cells, genes=genes, top=top, runtime=runtime
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    for name, graph in found:
+        tell(f"{name}: {len(graph):,} edges: {graph.write(out / f'{job.file_name(name)}.parquet')}")
+
+
+COMMANDS = (run, embed, annotate, denoise, network)
+
+
+def _runtime(device: str, seed: int) -> Any:
+    from cartogene.runtime import Runtime
+
+    return Runtime(device=device, seed=seed)
+
+
+def _free(out: Path, overwrite: bool) -> None:
+    if out.exists() and not overwrite:
+        raise FileError(f"{out}: is there already; choose another --out, or --overwrite it")
+
+
+def _each(cells: Path, out: Path, overwrite: bool, change: Callable[[Any], Any]) -> None:
+    """Read cells, change them, write them whole or not at all."""
+    from cartogene.cells.schema import read
+    from cartogene.writing import whole
+
+    _free(out, overwrite)
+    adata = change(read(cells))
+    with whole(out) as unfinished:
+        adata.write_h5ad(unfinished, compression="gzip")
+    tell(f"{adata.n_obs:,} cells: {out}")

@@ -1,0 +1,104 @@
+"""Where a name is looked up: texts that stand for one gene each, and the order in which they are tried."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cartogene.genes.table import GeneTable
+
+Objects = np.ndarray[Any, np.dtype[np.object_]]
+Rows = npt.NDArray[np.int64]
+
+ABSENT, AMBIGUOUS = -1, -2  # beside the row of a gene in its table
+SHORT = 3  # aliases of fewer letters are taken as written only: too many stand for something else in another case
+FAMILY = 4  # so many genes of one symbol, equally good, are a family (Y_RNA), not one gene annotated twice
+
+
+@dataclass(frozen=True, eq=False)
+class Lookup:
+    """Unique texts, and the row of the gene that each stands for, or AMBIGUOUS."""
+
+    texts: pd.Index
+    rows: Rows
+
+    def __call__(self, names: Objects) -> Rows:
+        """Row of each name; ABSENT where there is none."""
+        where = self.texts.get_indexer(pd.Index(names, dtype=object))
+        return np.where(where < 0, ABSENT, self.rows[where]) if len(self.rows) else np.full(len(names), ABSENT)
+
+
+@dataclass(frozen=True, eq=False)
+class Ladder:
+    """Where to look for a name in turn, the surest place first; the folded ones ignore case."""
+
+    ids: Lookup
+    symbols: Lookup
+    folded_symbols: Lookup
+    aliases: Lookup
+    folded_aliases: Lookup
+
+    def climb(self, names: Objects) -> tuple[Rows, Objects]:
+        """Row of each name, and the step it was found on."""
+        rows, how = np.full(len(names), ABSENT), np.full(len(names), "", dtype=object)
+        folded = upper(names)
+        steps = (
+            ("id", self.ids, names),
+            ("symbol", self.symbols, names),
+            ("case", self.folded_symbols, folded),
+            ("alias", self.aliases, names),
+            ("alias", self.folded_aliases, folded),
+        )
+        for step, look_up, texts in steps:
+            lost = np.flatnonzero(rows == ABSENT)
+            rows[lost] = look_up(texts[lost])
+            how[lost[rows[lost] >= 0]] = step
+        return rows, how
+
+
+@cache
+def ladder(table: GeneTable) -> Ladder:
+    """The ladder of a gene table (built once)."""
+    ids = Lookup(table.genes.index, np.arange(len(table)))
+    symbols, names = _symbols(table.genes), table.genes["symbol"].to_numpy(object)
+    aliases, rows = table.aliases["alias"].to_numpy(object), ids(table.aliases["id"].to_numpy(object))
+    best = symbols(names)[rows]  # an alias of two genes with one symbol is an alias of the better one
+    rows = np.where(best >= 0, best, rows)
+    folded = _unique(upper(names), symbols(names))
+    long = np.array([len(alias) >= SHORT for alias in aliases], dtype=bool)
+    return Ladder(ids, symbols, folded, _unique(aliases, rows), _unique(upper(aliases[long]), rows[long]))
+
+
+def upper(names: Objects) -> Objects:
+    """Every name in capital letters."""
+    return each(str.upper, names)
+
+
+def each(change: Callable[[str], str], names: Objects) -> Objects:
+    """Every name, changed."""
+    changed = np.empty(len(names), dtype=object)
+    changed[:] = [change(name) for name in names]
+    return changed
+
+
+def _symbols(genes: pd.DataFrame) -> Lookup:
+    """Exact symbols; of several genes with one symbol the best: on a chromosome, coding, lowest id."""
+    on_contig = genes["chromosome"].astype(str).str.len() > len("MT")
+    rank = 2 * on_contig.to_numpy(int) + (genes["biotype"] != "protein_coding").to_numpy(int)
+    order = pd.DataFrame({"symbol": genes["symbol"].to_numpy(object), "rank": rank, "row": np.arange(len(genes))})
+    order = order.sort_values(["rank", "row"])
+    peers = order.groupby(["symbol", "rank"], sort=False, observed=True)["row"].transform("size")
+    best = order.assign(peers=peers).drop_duplicates("symbol")
+    return Lookup(pd.Index(best["symbol"], dtype=object), np.where(best["peers"] >= FAMILY, AMBIGUOUS, best["row"]))
+
+
+def _unique(texts: Objects, rows: Rows) -> Lookup:
+    """Texts that stand for one gene each; those that stand for several are AMBIGUOUS."""
+    pairs = pd.DataFrame({"text": texts, "row": rows}).drop_duplicates()
+    several = pairs["text"].duplicated(keep=False)
+    pairs = pairs.assign(row=pairs["row"].where(~several, AMBIGUOUS)).drop_duplicates()
+    return Lookup(pd.Index(pairs["text"], dtype=object), pairs["row"].to_numpy(np.int64))

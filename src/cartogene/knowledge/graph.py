@@ -1,0 +1,128 @@
+"""The one gene-gene graph: prior knowledge, GNN input, inferred network, benchmark truth.
+
+An edge goes regulator -> target. As a matrix: row = regulator, column = target. Edges are unique.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from cartogene.errors import GeneError
+from cartogene.genes import table
+from cartogene.genes.vocabulary import Vocabulary
+from cartogene.writing import whole
+
+
+@dataclass(frozen=True, eq=False)
+class GeneGraph:
+    """A directed, sparse, weighted graph between genes of a `Vocabulary`.
+
+    Parameters
+    ----------
+    vocabulary
+        The genes; edges refer to its positions (>= 1).
+    regulator, target
+        Shape (edges,), int32: positions in the vocabulary.
+    weight
+        Shape (edges,), float32: strength of the edge; larger is stronger.
+    sign
+        Shape (edges,), int8: +1 activating, -1 repressing, 0 not known.
+    provenance
+        What made this graph.
+
+    Raises
+    ------
+    GeneError
+        If the arrays differ in length, an edge leaves the vocabulary or stands twice.
+    """
+
+    vocabulary: Vocabulary
+    regulator: NDArray[np.int32]
+    target: NDArray[np.int32]
+    weight: NDArray[np.float32]
+    sign: NDArray[np.int8]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.regulator), len(self.target), len(self.weight), len(self.sign)}
+        if len(lengths) > 1:
+            raise GeneError(f"edges: found arrays of lengths {sorted(lengths)}, expected one length")
+        ends = np.concatenate([self.regulator, self.target])
+        if len(ends) and (ends.min() < 1 or ends.max() > len(self.vocabulary)):
+            raise GeneError(f"edges: found positions outside 1 to {len(self.vocabulary)}; use positions of the vocabulary")
+        key = self.regulator.astype(np.int64) * (len(self.vocabulary) + 1) + self.target
+        if len(np.unique(key)) < len(key):
+            raise GeneError(f"edges: found {len(key) - len(np.unique(key))} repeated edges; keep one of each")
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    @cached_property
+    def genes(self) -> NDArray[np.int32]:
+        """Positions of the genes that have an edge, ascending."""
+        return np.union1d(self.regulator, self.target).astype(np.int32)
+
+    def to_table(self) -> pd.DataFrame:
+        """Return one row per edge, strongest first.
+
+        Returns
+        -------
+        Columns ``regulator``, ``target`` (symbols), ``weight``, ``sign`` (+1, -1, 0), ``rank`` (1 = strongest),
+        ``regulator_id``, ``target_id`` (Ensembl). Equal weights keep the order of the vocabulary.
+        """
+        order = np.lexsort((self.target, self.regulator, -self.weight))
+        regulator, target = self.regulator[order], self.target[order]
+        return pd.DataFrame(
+            {
+                "regulator": self.vocabulary.symbol(regulator),
+                "target": self.vocabulary.symbol(target),
+                "weight": self.weight[order],
+                "sign": self.sign[order],
+                "rank": np.arange(1, len(order) + 1, dtype=np.int32),
+                "regulator_id": self.vocabulary.id(regulator),
+                "target_id": self.vocabulary.id(target),
+            }
+        )
+
+    def to_matrix(self) -> sparse.csr_array:
+        """Return the weights as a sparse matrix over `genes`; rows are regulators, columns targets."""
+        row, column = np.searchsorted(self.genes, self.regulator), np.searchsorted(self.genes, self.target)
+        return sparse.csr_array((self.weight, (row, column)), shape=(len(self.genes), len(self.genes)))
+
+    def hubs(self) -> pd.DataFrame:
+        """Return the genes that regulate others, those with the largest summed weight first.
+
+        Returns
+        -------
+        Columns ``gene`` (symbol), ``targets`` (edges going out), ``strength`` (sum of their weights), ``activates``,
+        ``represses`` (how many of them have that sign), ``is_tf`` (a known transcription factor), ``gene_id``.
+        """
+        edges = pd.DataFrame(
+            {
+                "position": self.regulator,
+                "strength": self.weight.astype(np.float64),
+                "activates": self.sign > 0,
+                "represses": self.sign < 0,
+            }
+        )
+        grouped = edges.groupby("position")
+        hubs = grouped[["strength", "activates", "represses"]].sum().assign(targets=grouped.size())
+        hubs = hubs.sort_values(["strength", "targets"], ascending=False, kind="stable").reset_index()
+        position = hubs.pop("position").to_numpy()
+        hubs.insert(0, "gene", self.vocabulary.symbol(position))
+        hubs["gene_id"] = self.vocabulary.id(position)
+        factors = table.load(self.vocabulary.organism).genes["is_tf"]
+        hubs["is_tf"] = factors.reindex(hubs["gene_id"]).fillna(value=False).to_numpy(bool)
+        return hubs[["gene", "targets", "strength", "activates", "represses", "is_tf", "gene_id"]]
+
+    def write(self, path: str | Path) -> Path:
+        """Write `to_table` as a parquet file, whole or not at all."""
+        with whole(path) as unfinished:
+            self.to_table().to_parquet(unfinished, index=False)
+        return Path(path)

@@ -1,0 +1,87 @@
+"""The one model: who the gene is + how much of it -> mix -> read.
+
+scPRINT and Cell-GraphCompass are settings of it; see `presets`.
+
+Axes: B cells, T gene tokens, C cell tokens, S = C + T, D width.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cartogene.cells.batch import CellBatch
+from cartogene.errors import ConfigError
+from cartogene.model.outputs import CellOutputs
+from cartogene.nn.parts import Context, Reading, Watch
+from cartogene.settings import Settings
+
+DEPTH = "depth"  # the cell token of this name is made from the depth of the cell, every other one is learned
+
+
+class CellModel(nn.Module):
+    """Embed, mix, read.
+
+    Parameters
+    ----------
+    n_genes
+        Length of the vocabulary; positions 1 to `n_genes` are genes, 0 is padding.
+    groups
+        For each label family which leaves (columns) each group (row) holds.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Settings):
+        width: int
+        cell_tokens: tuple[str, ...]  # their order is the order of the cell states
+        genes: tuple[Settings, ...]  # vectors of these are summed
+        counts: Settings
+        mixers: tuple[Settings, ...]  # in this order
+        heads: tuple[Settings, ...]
+
+        def __post_init__(self) -> None:
+            if self.width < 1 or not self.cell_tokens or not self.genes:
+                raise ConfigError("width, cell_tokens, genes: each needs at least one")
+            if len(set(self.cell_tokens)) < len(self.cell_tokens):
+                raise ConfigError(f"cell_tokens: found {list(self.cell_tokens)}, expected different names")
+
+    def __init__(self, config: Config, *, n_genes: int, groups: Mapping[str, NDArray[np.bool_]]):
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.genes = nn.ModuleList(part.build(width=width, n_genes=n_genes) for part in config.genes)
+        self.counts = config.counts.build(width=width)
+        self.cell = nn.Parameter(torch.randn(len(config.cell_tokens), width) * 0.02)
+        self.depth = config.counts.build(width=width) if DEPTH in config.cell_tokens else None
+        self.mixers = nn.ModuleList(part.build(width=width) for part in config.mixers)
+        built = {p.name: p.build(width=width, cell_tokens=config.cell_tokens, groups=groups) for p in config.heads}  # type: ignore[attr-defined]
+        self.heads = nn.ModuleDict(built)
+
+    def forward(self, batch: CellBatch, watch: Watch | None = None) -> CellOutputs:
+        """Read every head; `watch` sees the queries and keys of every attention layer on the way."""
+        present = batch.genes != 0
+        identity = self.identity(batch)  # (B, T, D)
+        states = torch.cat([self.cell_states(batch), identity + self.counts(batch.counts)], 1)  # (B, C+T, D)
+        mask = None if present.all() else nn.functional.pad(present, (len(self.cell), 0), value=True)
+        for mixer in self.mixers:
+            states = mixer(states, Context(mask, watch))
+        cell, gene = states.split([len(self.cell), present.shape[1]], 1)
+        reading = Reading(cell, gene, identity, present, batch.total)
+        return CellOutputs(cell, gene, {name: head(reading) for name, head in self.heads.items()})
+
+    def identity(self, batch: CellBatch) -> Float[Tensor, "B T D"]:
+        """Return who each gene is."""
+        return torch.stack([part(batch.genes) for part in self.genes]).sum(0)
+
+    def cell_states(self, batch: CellBatch) -> Float[Tensor, "B C D"]:
+        """Return the cell tokens as they enter."""
+        cell = self.cell.expand(len(batch.genes), -1, -1)
+        if self.depth is None:
+            return cell
+        place = self.config.cell_tokens.index(DEPTH)
+        at_depth = nn.functional.one_hot(torch.tensor(place), len(self.cell)).to(cell)  # (C,)
+        return cell + at_depth[:, None] * self.depth(batch.depth)[:, None]

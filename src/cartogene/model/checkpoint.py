@@ -1,0 +1,183 @@
+"""A model in one file: ``.safetensors`` with the weights, and JSON metadata that says everything else.
+
+The format is written down in the documentation (reference/checkpoint-format).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cartogene import settings
+from cartogene.cells.select import Select
+from cartogene.errors import CartogeneError, FileError, WeightsError
+from cartogene.genes.vocabulary import Vocabulary
+from cartogene.knowledge.ontology import Hierarchy
+from cartogene.model.cell_model import CellModel
+from cartogene.writing import whole
+
+FORMAT = 1
+KEY = "cartogene"
+FIELDS = ("format", "settings", "vocabulary", "labels", "select", "card")
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A model and what has to be known to use it.
+
+    Parameters
+    ----------
+    model
+        The weights, in the model they belong to.
+    vocabulary
+        Which genes, in which order.
+    labels
+        For each label family the terms the model tells apart.
+    select
+        How many genes of a cell it was made to be shown.
+    reference
+        What it saw in training, as tensors: ``detection`` (G,), how often each gene is expressed, and what
+        `cartogene.model.reference` needs to tell cells far from the training data.
+    card
+        Name, licence, provenance and a summary of the training, as plain data.
+    """
+
+    model: CellModel
+    vocabulary: Vocabulary
+    labels: Mapping[str, Hierarchy]
+    select: Select
+    reference: Mapping[str, Tensor]
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+
+def build(config: CellModel.Config, vocabulary: Vocabulary, labels: Mapping[str, Hierarchy]) -> CellModel:
+    """Make the model that fits a vocabulary and labels, with fresh weights."""
+    groups = {family: hierarchy.matrix() for family, hierarchy in labels.items()}
+    model: CellModel = config.build(n_genes=len(vocabulary), groups=groups)
+    return model
+
+
+def save(checkpoint: Checkpoint, path: str | Path, *, dtype: torch.dtype = torch.float32) -> Path:
+    """Write a checkpoint, whole or not at all.
+
+    Parameters
+    ----------
+    dtype
+        Type in which the weights are stored; they are always used in float32. What was learnt about the training
+        data (`reference`) is stored in the same type where it is floating point.
+
+    Raises
+    ------
+    FileError
+        If the place cannot be written to.
+    """
+    meta = {
+        "format": FORMAT,
+        "settings": settings.to_dict(checkpoint.model.config),
+        "vocabulary": checkpoint.vocabulary.to_dict(),
+        "labels": {family: hierarchy.to_dict() for family, hierarchy in checkpoint.labels.items()},
+        "select": settings.to_dict(checkpoint.select),
+        "card": dict(checkpoint.card),
+    }
+    tensors = {f"model.{k}": v for k, v in checkpoint.model.state_dict().items()}
+    tensors |= {f"reference.{k}": v for k, v in checkpoint.reference.items()}
+    stored = {k: (v.to(dtype) if v.is_floating_point() else v).cpu().contiguous() for k, v in tensors.items()}
+    with whole(path) as unfinished:
+        save_file(stored, unfinished, metadata={KEY: json.dumps(meta)})
+    return Path(path)
+
+
+def shipped() -> dict[str, Path]:
+    """Return the checkpoints inside the package by name."""
+    folder = Path(str(resources.files("cartogene"))) / "weights"
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def load(path: str | Path = "tiny") -> Checkpoint:
+    """Load a checkpoint.
+
+    Parameters
+    ----------
+    path
+        A ``.safetensors`` file written by `save`, or the name of a checkpoint that ships in the package.
+
+    Returns
+    -------
+    The checkpoint; its model is in evaluation mode, in float32, on the CPU.
+
+    Raises
+    ------
+    FileError
+        If there is no such file.
+    WeightsError
+        If the file is damaged, was not written by Cartogene, or its parts do not fit each other.
+
+    Examples
+    --------
+    >>> load("tiny").card["name"]
+    'tiny'
+    """
+    named = shipped()
+    path = named.get(str(path), Path(path))
+    if not path.is_file():
+        raise FileError(f"{path}: no such checkpoint; give a .safetensors file or one of {', '.join(named) or 'none'}")
+    meta, tensors = _read(path)
+    try:
+        return _assemble(meta, tensors)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    except (CartogeneError, KeyError, TypeError, ValueError, AttributeError) as error:
+        kind = type(error).__name__
+        raise WeightsError(f"{path}: metadata cannot be used ({kind}: {error}); fetch or write the file again") from error
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = (file.metadata() or {}).get(KEY)
+            if found is None:
+                raise WeightsError(f"{path}: found no metadata {KEY!r}; this file was not written by Cartogene")
+            return json.loads(found), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise WeightsError(f"{path}: damaged or not a safetensors file ({error}); fetch or write it again") from error
+
+
+def _assemble(meta: dict[str, Any], tensors: dict[str, Tensor]) -> Checkpoint:
+    if missing := [name for name in FIELDS if name not in meta]:
+        raise WeightsError(f"metadata: found no {', '.join(missing)}; fetch or write the file again")
+    if meta["format"] != FORMAT:
+        raise WeightsError(f"metadata.format: found {meta['format']}, expected {FORMAT}; install a newer Cartogene")
+    config = settings.from_dict(meta["settings"], at="settings")
+    if not isinstance(config, CellModel.Config):
+        raise WeightsError(f"metadata.settings.kind: found {meta['settings']['kind']!r}, expected a CellModel")
+    vocabulary = Vocabulary.from_dict(meta["vocabulary"])
+    labels = {family: Hierarchy.from_dict(data) for family, data in meta["labels"].items()}
+    model = build(config, vocabulary, labels)
+    weights = {k.removeprefix("model."): v.float() for k, v in tensors.items() if k.startswith("model.")}
+    _same_shapes({k: tuple(v.shape) for k, v in model.state_dict().items()}, weights)
+    model.load_state_dict(weights)
+    reference = {
+        k.removeprefix("reference."): v.float() if v.is_floating_point() else v
+        for k, v in tensors.items()
+        if k.startswith("reference.")
+    }
+    select = settings.fill(Select, meta["select"], at="select")
+    return Checkpoint(model.eval(), vocabulary, labels, select, reference, meta["card"])
+
+
+def _same_shapes(expected: dict[str, tuple[int, ...]], weights: dict[str, Tensor]) -> None:
+    """Refuse weights that the settings do not ask for, naming the first of them."""
+    for name in sorted(expected.keys() | weights.keys()):
+        found = tuple(weights[name].shape) if name in weights else None
+        if found != expected.get(name):
+            raise WeightsError(
+                f"tensor model.{name}: found shape {found}, but the settings, vocabulary and labels expect "
+                f"{expected.get(name)}; the metadata belongs to other weights"
+            )

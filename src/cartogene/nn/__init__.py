@@ -1,0 +1,1 @@
+"""Parts of a model: tensors in, tensors out. Nothing here knows what a gene is."""

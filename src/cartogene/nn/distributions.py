@@ -1,0 +1,79 @@
+"""Distributions that heads return, as `torch.distributions` speaks them: mean, log_prob."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.distributions import Distribution, NegativeBinomial
+from torch.nn.functional import logsigmoid
+
+
+class ZeroInflated(Distribution):
+    """Zero with probability ``sigmoid(dropout)``, else a draw from `base`."""
+
+    arg_constraints = {}
+
+    def __init__(self, base: Distribution, dropout: Float[Tensor, "*shape"]):
+        self.base, self.dropout = base, dropout
+        super().__init__(base.batch_shape, validate_args=False)
+
+    @property
+    def mean(self) -> Float[Tensor, "*shape"]:
+        """Expected count, drop-out included."""
+        return self.base.mean * torch.sigmoid(-self.dropout)
+
+    def log_prob(self, value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Log-probability of each count."""
+        counted = logsigmoid(-self.dropout) + self.base.log_prob(value)
+        lost = logsigmoid(self.dropout)
+        return torch.where(value == 0, torch.logaddexp(lost, counted), counted)
+
+
+def negative_binomial(mean: Float[Tensor, "*shape"], dispersion: Float[Tensor, "*shape"]) -> NegativeBinomial:
+    """Negative binomial with variance = mean + mean**2 / dispersion."""
+    logits = torch.log(mean + 1e-8) - torch.log(dispersion + 1e-8)
+    return NegativeBinomial(dispersion, logits=logits, validate_args=False)
+
+
+def shared_counts(
+    params: Float[Tensor, "B T 3"], mask: Bool[Tensor, "B T"], total: Float[Tensor, " B"]
+) -> ZeroInflated:
+    """Zero-inflated negative binomial over the counts of the T genes of each cell.
+
+    The means before drop-out are shares of `total`: a soft-max over the genes present
+    (scPRINT, Methods, expression decoder). Computed in float32.
+    """
+    share, dispersion, dropout = params.float().unbind(-1)  # each (B, T)
+    mean = share.masked_fill(~mask, -torch.inf).softmax(-1) * total.unsqueeze(-1)
+    return ZeroInflated(negative_binomial(mean, dispersion.clamp(max=15).exp()), dropout)
+
+
+class Leaves(Distribution):
+    """Which leaf of a label hierarchy a cell is; a group is met by any of its leaves.
+
+    Parameters
+    ----------
+    logits
+        One per leaf.
+    groups
+        Which leaves (columns) each group (row) holds. Codes count leaves first, then groups.
+    """
+
+    arg_constraints = {}
+
+    def __init__(self, logits: Float[Tensor, "B L"], groups: Bool[Tensor, "G L"]):
+        self.logits, self.groups = logits.float().log_softmax(-1), groups
+        super().__init__(logits.shape[:1], validate_args=False)
+
+    @property
+    def probs(self) -> Float[Tensor, "B L"]:
+        """Probability of each leaf."""
+        return self.logits.exp()
+
+    def log_prob(self, value: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """Log-probability that a cell is of the leaf or group with this code; 0 where the code is -1 (not known)."""
+        n_leaves = self.logits.shape[1]
+        leaf = torch.arange(n_leaves, device=value.device) == value.unsqueeze(1)  # (B, L)
+        group = (value - n_leaves).clamp(min=0)
+        meant = torch.where((value < n_leaves).unsqueeze(1), leaf, self.groups[group]) if len(self.groups) else leaf
+        scored = self.logits.masked_fill(~meant, -torch.inf).logsumexp(-1)
+        return torch.where(value >= 0, scored, 0.0)

@@ -1,0 +1,53 @@
+"""One cell token -> which leaf of a label hierarchy the cell is (scPRINT, Methods, label decoders).
+
+Leaves compete in one soft-max, so probabilities add up to 1 and a group's probability is the sum of its leaves'.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from cartogene.errors import ConfigError
+from cartogene.nn.distributions import Leaves
+from cartogene.nn.parts import Reading
+from cartogene.settings import Settings
+
+
+class Labels(nn.Module):
+    """Read one label family, named like its cell token."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Settings):
+        name: str = "cell_type"
+        dropout: float = 0.0
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        width: int,
+        cell_tokens: Sequence[str],
+        groups: Mapping[str, NDArray[np.bool_]],
+        **_: object,
+    ):
+        super().__init__()
+        for where, names in (("cell_tokens", cell_tokens), ("labels", groups)):
+            if config.name not in names:
+                raise ConfigError(f"heads: label family {config.name!r} is not among the {where} {list(names)}; add it")
+        self.token = list(cell_tokens).index(config.name)
+        n_leaves = groups[config.name].shape[1]
+        self.register_buffer("groups", torch.from_numpy(groups[config.name]), persistent=False)
+        self.layers = nn.Sequential(
+            nn.Linear(width, width),
+            nn.LayerNorm(width),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(width, n_leaves),
+        )
+
+    def forward(self, reading: Reading) -> Leaves:
+        return Leaves(self.layers(reading.cell[:, self.token]), self.groups)

@@ -1,0 +1,102 @@
+"""Where it runs: device, precision, threads, and the one place that seeds.
+
+float32 is the default everywhere: results then do not depend on batch size or order beyond rounding (about 1e-6).
+bfloat16 is faster where the hardware has it; equal inputs may then differ in the third digit between batch sizes.
+"""
+
+import contextlib
+import os
+import resource
+import sys
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from cartogene.errors import ConfigError
+
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """Device, precision and seed of one piece of work.
+
+    Parameters
+    ----------
+    device
+        ``"auto"`` (CUDA, else MPS, else CPU), or a name that torch understands.
+    precision
+        ``"float32"`` or ``"bfloat16"`` (autocast; weights stay in float32).
+    seed
+        Fixes everything that is drawn at random.
+    """
+
+    device: str = "auto"
+    precision: Precision = "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("float32", "bfloat16"):
+            raise ConfigError(f"precision: found {self.precision!r}, expected 'float32' or 'bfloat16'")
+
+    def torch_device(self) -> Any:
+        """Return the torch device meant by `device`.
+
+        Raises
+        ------
+        ConfigError
+            If the device is unknown or not there.
+        """
+        import torch
+
+        if self.device == "auto":
+            name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+            return torch.device(name)
+        try:
+            device = torch.device(self.device)
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"device: found {self.device!r}, which cannot be used here ({reason}); try 'cpu'") from error
+        return device
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Return the context in which the model runs."""
+        import torch
+
+        if self.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.torch_device().type, torch.bfloat16)
+
+    def generator(self, step: int = 0) -> Any:
+        """Return a fresh random generator on the CPU; what it draws depends on `seed` and `step` only."""
+        import torch
+
+        return torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+
+    def seed_all(self, step: int = 0) -> None:
+        """Seed torch's global generator, from which new weights and dropout are drawn; steps do not share draws."""
+        import torch
+
+        torch.manual_seed(self.seed * 1_000_003 + step)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what was decided, for the record."""
+        import torch
+
+        return {
+            "device": str(self.torch_device()),
+            "precision": self.precision,
+            "seed": self.seed,
+            "threads": torch.get_num_threads(),
+        }
+
+
+def peak_memory() -> int:
+    """Return the largest resident memory of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

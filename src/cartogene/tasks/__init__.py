@@ -1,0 +1,18 @@
+"""Using weights: every task is a verb with one signature, its result a value."""
+
+from cartogene.tasks.annotate import Annotation, annotate
+from cartogene.tasks.denoise import Denoised, denoise
+from cartogene.tasks.embed import Embedding, embed, umap
+from cartogene.tasks.network.infer import infer_network, infer_networks
+
+__all__ = [
+    "Annotation",
+    "Denoised",
+    "Embedding",
+    "annotate",
+    "denoise",
+    "embed",
+    "infer_network",
+    "infer_networks",
+    "umap",
+]

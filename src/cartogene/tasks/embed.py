@@ -1,0 +1,76 @@
+"""Give every cell a vector."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from cartogene.model.checkpoint import Checkpoint
+from cartogene.runtime import Runtime
+from cartogene.tasks.apply import States, shelve, states
+from cartogene.tasks.result import sign
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """One vector per cell."""
+
+    vectors: NDArray[np.float32]  # (N, D)
+    facts: Mapping[str, Any]
+
+    def to_anndata(self, adata: AnnData) -> AnnData:
+        """Write ``obsm["X_cartogene"]``."""
+        sign(adata, "embed", len(self.vectors), self.facts)
+        adata.obsm["X_cartogene"] = self.vectors
+        return adata
+
+
+def embed(checkpoint: Checkpoint, adata: AnnData, *, runtime: Runtime = Runtime(), seen: States | None = None) -> Embedding:
+    """Give every cell a vector: the mean of its cell tokens (scPRINT, Methods, cell embedding).
+
+    Parameters
+    ----------
+    checkpoint
+        From `cartogene.load`.
+    adata
+        Cells with raw counts; it is not changed. A gene that was not measured is not shown to the model.
+    runtime
+        Device, precision and seed.
+    seen
+        States of these cells, if they were computed before.
+
+    Returns
+    -------
+    Vectors of shape (cells, width), float32, in the order of the cells. They are not corrected for batches.
+
+    Raises
+    ------
+    CartogeneError
+        If the cells cannot be used; see `cartogene.errors`.
+    """
+    seen = seen or states(checkpoint, shelve(adata, checkpoint), runtime)
+    return Embedding(seen.cell.mean(1), seen.facts)
+
+
+def umap(embedding: Embedding, *, neighbours: int = 15, seed: int = 0) -> NDArray[np.float32]:
+    """Lay the cells out in the plane (UMAP; McInnes et al. 2018), for pictures only.
+
+    Returns
+    -------
+    Shape (cells, 2), float32. Fewer than 5 cells are laid out on a line.
+    """
+    import scanpy as sc
+
+    n_cells = len(embedding.vectors)
+    if n_cells < 5:
+        return np.stack([np.arange(n_cells, dtype=np.float32), np.zeros(n_cells, np.float32)], 1)
+    cells = AnnData(obsm={"X": embedding.vectors}, shape=(n_cells, 0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # umap tells that a seed means one thread, which is what is wanted
+        sc.pp.neighbors(cells, n_neighbors=min(neighbours, n_cells - 1), use_rep="X", random_state=seed)
+        sc.tl.umap(cells, random_state=seed, init_pos="spectral" if n_cells > 20 else "random")
+    return np.asarray(cells.obsm["X_umap"], dtype=np.float32)

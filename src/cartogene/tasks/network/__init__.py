@@ -1,0 +1,1 @@
+"""From attention to a gene network: score -> pool -> prune."""

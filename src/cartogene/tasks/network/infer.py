@@ -1,0 +1,153 @@
+"""One gene network per group of cells."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from cartogene.cells.collection import Collection
+from cartogene.errors import CellError
+from cartogene.knowledge.graph import GeneGraph
+from cartogene.model.checkpoint import Checkpoint
+from cartogene.provenance import record
+from cartogene.runtime import Runtime
+from cartogene.tasks.apply import Advance, forward, made_by, shelve
+from cartogene.tasks.denoise import log_normalised, most_variable
+from cartogene.tasks.network.prune import strongest
+from cartogene.tasks.network.score import QueryKeyMeans
+
+LEAST_CELLS = 50
+
+
+def infer_network(
+    checkpoint: Checkpoint,
+    adata: AnnData,
+    *,
+    genes: int = 1000,
+    top: int = 20,
+    cells: int = 1024,
+    runtime: Runtime = Runtime(),
+    advance: Advance = lambda _: None,
+) -> GeneGraph:
+    """Read one gene network off the attention of a model over some cells (scPRINT, Methods, gene networks).
+
+    Queries and keys are averaged per gene over the cells; a gene's regulators are those it attends to most (soft-max over
+    the other genes, mean over all heads of all layers).
+
+    Parameters
+    ----------
+    checkpoint
+        From `cartogene.load`.
+    adata
+        Cells of one kind, with raw counts; it is not changed.
+    genes
+        At most so many: the most variable of those that at least 5 of the cells express.
+    top
+        Regulators kept per target.
+    cells
+        At most so many: the deepest.
+    runtime
+        Device, precision and seed.
+    advance
+        Is told how many cells are done after each batch.
+
+    Returns
+    -------
+    Edges regulator -> target; weights are mean attention (each gene's incoming weights add up to at most 1). The sign is
+    that of the correlation of the two genes in these cells, 0 where it is not defined; attention itself has none.
+
+    Raises
+    ------
+    CellError
+        If fewer than three genes are expressed in at least 5 cells.
+    CartogeneError
+        If the cells cannot be used; see `cartogene.errors`.
+    """
+    shelf = shelve(adata, checkpoint)
+    return _network(checkpoint, shelf, genes, top, cells, runtime, advance)
+
+
+def infer_networks(
+    checkpoint: Checkpoint,
+    adata: AnnData,
+    groups: Iterable[str],
+    *,
+    least: int = LEAST_CELLS,
+    skip: Iterable[str] = (),
+    genes: int = 1000,
+    top: int = 20,
+    cells: int = 1024,
+    runtime: Runtime = Runtime(),
+    advance: Advance = lambda _: None,
+) -> Iterator[tuple[str, GeneGraph]]:
+    """Read one network per group that has at least `least` cells, largest group first.
+
+    Parameters
+    ----------
+    groups
+        Which group each cell belongs to.
+    least
+        Groups with fewer cells get no network.
+    skip
+        Groups that get none either.
+
+    Yields
+    ------
+    Name of the group, and its network; the other parameters are those of `infer_network`.
+    """
+    shelf = shelve(adata, checkpoint)
+    labels = np.array([str(group) for group in groups], dtype=object)
+    for name in large_groups(labels, least, skip):
+        yield name, _network(checkpoint, shelf.take(labels == name), genes, top, cells, runtime, advance)
+
+
+def large_groups(labels: NDArray[np.object_], least: int, skip: Iterable[str] = ()) -> list[str]:
+    """Return the groups with at least `least` cells, largest first, equal ones alphabetically."""
+    names, sizes = np.unique(labels.astype(str), return_counts=True)
+    order = np.lexsort((names, -sizes))
+    return [str(names[i]) for i in order if sizes[i] >= least and names[i] not in set(skip)]
+
+
+def _network(
+    checkpoint: Checkpoint, shelf: Collection, genes: int, top: int, cells: int, runtime: Runtime, advance: Advance
+) -> GeneGraph:
+    deepest = np.argsort(-shelf.depth, kind="stable")[:cells]
+    shelf = shelf.take(np.sort(deepest))
+    shelf = _expressed(shelf, least=min(5, len(shelf)))
+    chosen = most_variable(shelf, genes)
+    if len(chosen) < 3:
+        raise CellError(f"network: found {len(chosen)} genes expressed in at least 5 of {len(shelf)} cells, expected 3 or more")
+    tokens = len(checkpoint.model.config.cell_tokens)
+    means = QueryKeyMeans(
+        torch.from_numpy(chosen.astype(np.int64)), n_cell_tokens=tokens, vocabulary_size=len(checkpoint.vocabulary)
+    )
+    for _ in forward(checkpoint, shelf, runtime, genes=chosen, watch=means, advance=advance):
+        pass
+    regulator, target, weight = (part.cpu().numpy() for part in strongest(*means.means(), top=top))
+    sign = np.sign(_correlation(shelf, chosen, regulator, target)).astype(np.int8)
+    facts = made_by(checkpoint, runtime) | {"cells": len(shelf), "genes": len(chosen), "top": top}
+    return GeneGraph(checkpoint.vocabulary, chosen[regulator], chosen[target], weight, sign, record(**facts))
+
+
+def _expressed(shelf: Collection, *, least: int) -> Collection:
+    """Return the same cells with only genes counting as measured that at least `least` of them express."""
+    n_cells = np.bincount(shelf.counts.indices, minlength=shelf.counts.shape[1])
+    measured = shelf.panels[np.unique(shelf.panel)].all(0) & (n_cells >= least)
+    return Collection(
+        shelf.vocabulary, shelf.counts, np.zeros(len(shelf), np.int64), measured[None], shelf.depth, shelf.table
+    )
+
+
+def _correlation(
+    shelf: Collection, genes: NDArray[np.int32], regulator: NDArray[np.int64], target: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return Pearson's r of the two genes of each edge over the cells, on log-normalised counts; 0 if undefined."""
+    values = log_normalised(shelf)[:, genes].toarray()
+    values -= values.mean(0)
+    scale = np.sqrt((values**2).sum(0))
+    values = np.divide(values, scale, out=np.zeros_like(values), where=scale > 1e-6)
+    together = values.T @ values  # (K, K), K is at most the number of genes asked for
+    r: NDArray[np.float32] = together[regulator, target]
+    return r

@@ -1,0 +1,51 @@
+"""Tools in scanpy's manner: each writes its result into the AnnData it is given, and returns that.
+
+The same verbs as values, which write nothing, are in `cartogene.tasks`.
+"""
+
+from typing import Any
+
+from anndata import AnnData
+
+from cartogene.knowledge.graph import GeneGraph
+from cartogene.model.checkpoint import Checkpoint, load
+from cartogene.tasks import annotate as _annotate
+from cartogene.tasks import denoise as _denoise
+from cartogene.tasks import embed as _embed
+from cartogene.tasks import infer_network as _infer_network
+from cartogene.tasks import infer_networks as _infer_networks
+
+
+def embed(adata: AnnData, model: str | Checkpoint = "tiny", **options: Any) -> AnnData:
+    """Write a vector per cell into ``obsm["X_cartogene"]``; options as in `cartogene.tasks.embed`."""
+    return _embed(_checkpoint(model), adata, **options).to_anndata(adata)
+
+
+def annotate(adata: AnnData, model: str | Checkpoint = "tiny", **options: Any) -> AnnData:
+    """Write labels into ``obs["cartogene_cell_type"]``; options as in `cartogene.tasks.annotate`."""
+    return _annotate(_checkpoint(model), adata, **options).to_anndata(adata)
+
+
+def denoise(adata: AnnData, model: str | Checkpoint = "tiny", **options: Any) -> AnnData:
+    """Write expected counts into ``layers["cartogene_denoised"]``; options as in `cartogene.tasks.denoise`.
+
+    Genes that were not denoised are NaN in the layer.
+    """
+    return _denoise(_checkpoint(model), adata, **options).to_anndata(adata)
+
+
+def infer_network(
+    adata: AnnData, model: str | Checkpoint = "tiny", *, groupby: str | None = None, **options: Any
+) -> GeneGraph | dict[str, GeneGraph]:
+    """Return the gene network of these cells, or with `groupby` one per group of that obs column.
+
+    Options as in `cartogene.tasks.infer_network` and `cartogene.tasks.infer_networks`.
+    """
+    checkpoint = _checkpoint(model)
+    if groupby is None:
+        return _infer_network(checkpoint, adata, **options)
+    return dict(_infer_networks(checkpoint, adata, adata.obs[groupby].astype(str), **options))
+
+
+def _checkpoint(model: str | Checkpoint) -> Checkpoint:
+    return model if isinstance(model, Checkpoint) else load(model)

@@ -1,0 +1,1 @@
+"""Objectives: named losses, a file each; an objective owns its corruption."""

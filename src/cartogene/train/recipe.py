@@ -1,0 +1,173 @@
+"""A whole training as a file: which cells, which model, which objective, how long.
+
+A recipe is a TOML file; `pretrain` turns it and a folder of cells into a checkpoint.
+"""
+
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cartogene import provenance, settings
+from cartogene.cells.batch import CellBatch
+from cartogene.cells.collection import Collection
+from cartogene.cells.loader import Sampling, stream
+from cartogene.errors import ConfigError, FileError
+from cartogene.genes import table
+from cartogene.model import presets
+from cartogene.model.cell_model import CellModel
+from cartogene.model.checkpoint import Checkpoint, build, save
+from cartogene.model.reference import learn
+from cartogene.runtime import Runtime
+from cartogene.settings import Settings
+from cartogene.train.corpus import Corpus, Genes, Store, gather
+from cartogene.train.loop import Plan, train
+from cartogene.train.optim import Optim
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Settings):
+    """Everything that decides what a training makes."""
+
+    name: str
+    licence: str
+    model: Mapping[str, Any]  # preset, and what to change about it
+    labels: Mapping[str, str]  # label family -> table of labels, beside the recipe
+    objective: Settings
+    optim: Optim
+    data: tuple[Store, ...]
+    held_out: tuple[Store, ...]
+    genes: Genes = Genes()
+    sampling: Sampling = Sampling()
+    valid_share: float = 0.03  # cells kept back to watch the training
+    precision: str = "float32"
+    seed: int = 0
+    stored: str = "float16"  # type of the weights in the file
+    folder: str = "."  # where the recipe lies
+
+
+def read(path: str | Path) -> Recipe:
+    """Read a recipe.
+
+    Raises
+    ------
+    FileError
+        If it cannot be read as TOML.
+    ConfigError
+        If a setting is misspelt, missing or of the wrong type.
+    """
+    try:
+        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FileError(f"{path}: cannot be read as a TOML recipe ({error}); check the file") from error
+    return settings.fill(Recipe, data | {"folder": str(Path(path).parent)}, at="")
+
+
+def model_config(recipe: Recipe) -> CellModel.Config:
+    """Return the model's settings: a named preset with some of its arguments changed.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such preset or argument.
+    """
+    changes = dict(recipe.model)
+    preset = getattr(presets, str(changes.pop("preset", "")), None)
+    if preset is None:
+        raise ConfigError(f"model.preset: found {recipe.model.get('preset')!r}, expected a name in cartogene.model.presets")
+    try:
+        config: CellModel.Config = preset(**changes)
+    except TypeError as error:
+        raise ConfigError(f"model: {error}") from error
+    return config
+
+
+def pretrain(recipe: Recipe, data: Path, out: Path, told: Callable[[str], None] = lambda _: None) -> Path:
+    """Train the model of a recipe and write its checkpoint; go on where an earlier call was interrupted.
+
+    Parameters
+    ----------
+    data
+        Folder with the files that the recipe names.
+    out
+        Folder for the log, the state and the checkpoint ``<name>.safetensors``.
+    told
+        Is told what was decided.
+
+    Returns
+    -------
+    Where the checkpoint lies.
+
+    Raises
+    ------
+    CartogeneError
+        Whatever is wrong with the recipe, the cells or the folder.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    family, labels = next(iter(recipe.labels.items()))
+    ready = gather(data, recipe.data, recipe.held_out, recipe.genes, Path(recipe.folder) / labels, told)
+    runtime = Runtime(precision=recipe.precision, seed=recipe.seed)  # type: ignore[arg-type]
+    runtime.seed_all()
+    model = build(model_config(recipe), ready.cells.vocabulary, {family: ready.hierarchy})
+    plan = _plan(recipe, ready, family, runtime)
+    size = sum(p.numel() for p in model.parameters())
+    told(f"{size:,} parameters; {recipe.optim.steps:,} steps of {recipe.sampling.batch_size} cells; {runtime.describe()}")
+    seconds = train(model, plan, out)
+    told("learning what the training data look like")
+    started = time.perf_counter()
+    reference = learn(model.eval(), ready.cells, recipe.sampling.select, runtime)
+    card = _card(recipe, ready, model, runtime, seconds + time.perf_counter() - started)
+    checkpoint = Checkpoint(
+        model, ready.cells.vocabulary, {family: ready.hierarchy}, recipe.sampling.select, reference, card
+    )
+    return save(checkpoint, out / f"{recipe.name}.safetensors", dtype=getattr(torch, recipe.stored))
+
+
+def _plan(recipe: Recipe, ready: Corpus, family: str, runtime: Runtime) -> Plan:
+    valid = np.random.default_rng(recipe.seed).random(len(ready.cells)) < recipe.valid_share
+    learn_from, watch = ready.cells.take(~valid), ready.cells.take(valid)
+
+    def batches(cells: Collection, start: int, seed: int) -> Iterator[tuple[int, CellBatch]]:
+        codes = {family: ready.hierarchy.code(cells.table["label"])}
+        return stream(cells, codes, recipe.sampling, seed=seed, start=start)
+
+    fixed = batches(watch, 0, recipe.seed + 1)
+    decided = settings.fingerprint(replace(recipe, folder="."))
+    return Plan(
+        optim=recipe.optim,
+        objective=recipe.objective.build(),
+        stream=lambda start: batches(learn_from, start, recipe.seed),
+        valid=tuple(next(fixed)[1] for _ in range(8)),
+        runtime=runtime,
+        settings=f"{decided}-{ready.cells.vocabulary.fingerprint}",
+    )
+
+
+def _card(recipe: Recipe, ready: Corpus, model: torch.nn.Module, runtime: Runtime, seconds: float) -> dict[str, Any]:
+    """Return what people should know about the model, as plain data."""
+    cells = ready.cells
+    seen = pd.DataFrame({"study": cells.table["study"], "label": cells.table["label"]})
+    return {
+        "name": recipe.name,
+        "licence": recipe.licence,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "stored_as": recipe.stored,
+        "training": {
+            "cells": len(cells),
+            "cells_per_study": {str(k): int(v) for k, v in seen["study"].value_counts().items()},
+            "cells_per_label": {str(k): int(v) for k, v in seen.loc[seen["label"] != "", "label"].value_counts().items()},
+            "left_out_as_held_out": len(ready.dropped),
+            "held_out_studies": sorted({store.study for store in recipe.held_out}),
+            "passes": recipe.optim.steps * recipe.sampling.batch_size,
+            "seconds": round(seconds),
+        },
+        "sources": table.load("human").sources,
+        "recipe": settings.to_dict(replace(recipe, folder=".")),
+        "provenance": provenance.record(**runtime.describe()),
+    }
