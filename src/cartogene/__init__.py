@@ -6,8 +6,8 @@
 >>> sorted(set(adata.obs["cartogene_cell_type"]))[0]
 'B cell'
 
-`load` opens a checkpoint, `pp` prepares, `tl` embeds, labels, denoises and infers networks, `pl` draws, `datasets` gives
-cells to try things on, `run` does everything for one file. Nothing heavy is imported before it is touched.
+`load` opens a checkpoint, `pp` prepares, `tl` embeds, labels, denoises and infers networks, `pl` draws, `datasets`
+gives cells to try things on, `run` does everything for one file. Nothing heavy is imported before it is touched.
 """
 
 import importlib

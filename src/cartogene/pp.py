@@ -1,4 +1,4 @@
-"""Preparation in scanpy's manner: what are these cells, and how does a model read them?"""
+"""Preparation in scanpy's manner: what these cells are, and how a model reads them."""
 
 from anndata import AnnData
 

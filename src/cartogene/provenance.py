@@ -36,5 +36,5 @@ def version(package: str) -> str:
 
 def file_hash(path: str | Path) -> str:
     """Return the sha256 of a file's bytes, as 64 hex digits."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

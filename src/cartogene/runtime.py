@@ -56,7 +56,9 @@ class Runtime:
             torch.empty(1, device=device)
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
-            raise ConfigError(f"device: found {self.device!r}, which cannot be used here ({reason}); try 'cpu'") from error
+            raise ConfigError(
+                f"device: found {self.device!r}, which cannot be used here ({reason}); try 'cpu'"
+            ) from error
         return device
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
@@ -89,6 +91,9 @@ class Runtime:
             "seed": self.seed,
             "threads": torch.get_num_threads(),
         }
+
+
+DEFAULT = Runtime()
 
 
 def peak_memory() -> int:

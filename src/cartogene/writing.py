@@ -1,6 +1,7 @@
 """Whole files or none: write under a temporary name, then rename."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield unfinished
-        os.replace(unfinished, path)
+        unfinished.replace(path)
     except OSError as error:
         if isinstance(error, FileError):
             raise
@@ -43,3 +44,44 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
             shutil.rmtree(unfinished, ignore_errors=True)
         else:
             unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Give a hidden folder beside `out` that takes its place only if the block ends well; else nothing is left."""
+    if out.exists() and not out.is_dir():
+        raise FileError(f"{out}: found a file, expected a folder to be made; choose another --out")
+    if out.is_dir() and any(out.iterdir()) and not overwrite:
+        raise FileError(
+            f"{out}: found a folder that is not empty, expected a new one; choose another --out, or --overwrite it"
+        )
+    unfinished, former = out.with_name(f".{out.name}.unfinished"), out.with_name(f".{out.name}.former")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+    except OSError as error:
+        raise FileError(f"{out}: cannot be written to ({error.strerror}); choose another --out") from error
+    try:
+        yield unfinished
+        if out.exists():
+            out.rename(former)
+        unfinished.rename(out)
+    except OSError as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"{out}: cannot be written to ({error.strerror or error}); choose another --out") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)
+
+
+def file_name(label: str) -> str:
+    """Return `label` as the name of a file on any system.
+
+    Examples
+    --------
+    >>> file_name("NK/T cell: CD4+")
+    'NK_T cell_ CD4+'
+    """
+    return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", label).strip(". ")[:120] or "unnamed"

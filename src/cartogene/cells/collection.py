@@ -63,10 +63,17 @@ class Collection:
         return replace(self, vocabulary=vocabulary, counts=counts, panels=self.panels[:, columns])
 
     def detection(self) -> NDArray[np.float32]:
-        """Return for each gene the share of cells expressing it among the cells in which it was measured, shape (G,)."""
+        """Return for each gene the share of cells expressing it among those that measured it, shape (G,)."""
         expressed = np.bincount(self.counts.indices, minlength=self.counts.shape[1])
-        measured = np.bincount(self.panel, minlength=len(self.panels)) @ self.panels.astype(np.int64)
-        return (expressed / np.maximum(measured, 1)).astype(np.float32)
+        return (expressed / np.maximum(self._n_measured(), 1)).astype(np.float32)
+
+    def coverage(self) -> NDArray[np.float32]:
+        """Return for each gene the share of the cells in which it was measured, shape (G,)."""
+        return (self._n_measured() / len(self)).astype(np.float32)
+
+    def _n_measured(self) -> NDArray[np.int64]:
+        n: NDArray[np.int64] = np.bincount(self.panel, minlength=len(self.panels)) @ self.panels.astype(np.int64)
+        return n
 
 
 def of_prepared(
@@ -101,8 +108,9 @@ def of_prepared(
 
 def barcode(names: Iterable[str]) -> list[str]:
     """Return the sequence inside each cell name (``"stim_ACGTACGTACGT-1" -> "ACGTACGTACGT"``), else the whole name."""
-    names = pd.Series(list(names), dtype=str)
-    return names.str.extract(r"([ACGT]{8,})", expand=False).fillna(names).tolist()
+    whole = pd.Series(list(names), dtype=str)
+    found: list[str] = whole.str.extract(r"([ACGT]{8,})", expand=False).fillna(whole).tolist()
+    return found
 
 
 def join(parts: Sequence[Collection]) -> Collection:

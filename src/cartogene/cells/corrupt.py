@@ -5,9 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def thin(
-    counts: Float[Tensor, "B T"], keep: Float[Tensor, "B 1"], rng: torch.Generator
-) -> Float[Tensor, "B T"]:
+def thin(counts: Float[Tensor, "B T"], keep: Float[Tensor, "B 1"], rng: torch.Generator) -> Float[Tensor, "B T"]:
     """Keep every molecule with probability `keep`, as a shallower sequencing run would.
 
     Examples

@@ -14,7 +14,7 @@ from scipy import sparse
 from cartogene.cells.batch import CellBatch
 from cartogene.cells.collection import Collection
 from cartogene.cells.sampler import group_weights, weighted
-from cartogene.cells.select import Select, choose, silent_keys
+from cartogene.cells.select import Select, choose, gene_weights, weighted_keys
 from cartogene.settings import Settings
 
 
@@ -27,6 +27,8 @@ class Sampling(Settings):
     select: Select = Select()
     partial_panels: float = 0.5  # share of cells shown as if a smaller panel had been measured
     smallest_panel: float = 0.05  # share of the genes that the smallest such panel keeps
+    unknown_depth: float = 0.5  # share of those cells whose depth is that of the panel alone
+    any_gene: float = 0.5  # share of cells that show any genes, not preferably those measured in many studies
 
 
 def stream(
@@ -37,11 +39,11 @@ def stream(
     Cells are weighed by study and label. Some are shown with a random part of their genes, as smaller panels are.
     """
     groups = (cells.table["study"] + "\t" + cells.table["label"]).tolist()
-    detection = cells.detection()
+    preferred = gene_weights(cells.detection(), cells.coverage())
     weights = group_weights(groups, saturation=sampling.saturation)
     for step, rows in weighted(weights, batch_size=sampling.batch_size, seed=seed, start=start):
         rng = np.random.default_rng((seed, step, 1))
-        yield step, _draw(cells, rows, labels, sampling, detection, rng)
+        yield step, _draw(cells, rows, labels, sampling, preferred, rng)
 
 
 def _draw(
@@ -49,19 +51,26 @@ def _draw(
     rows: NDArray[np.int64],
     labels: Mapping[str, NDArray[np.int64]],
     sampling: Sampling,
-    detection: NDArray[np.float32],
+    preferred: tuple[NDArray[np.float32], NDArray[np.float32]],
     rng: np.random.Generator,
 ) -> CellBatch:
-    counts = cells.counts[rows].toarray()
+    counts, depth = cells.counts[rows].toarray(), cells.depth[rows].copy()
     measured = cells.panels[cells.panel[rows]]
-    low = sampling.smallest_panel
-    share = np.where(rng.random(len(rows)) < sampling.partial_panels, low + (1 - low) * rng.random(len(rows)), 1.0)
-    partial = measured & (rng.random(measured.shape, dtype=np.float32) <= share[:, None])
-    measured = np.where(partial.sum(1, keepdims=True) >= 20, partial, measured)
+    share = sampling.smallest_panel + (1 - sampling.smallest_panel) * rng.random((len(rows), 1))
+    partial = measured & (rng.random(measured.shape, dtype=np.float32) <= share)
+    cut = (rng.random(len(rows)) < sampling.partial_panels) & (partial.sum(1) >= 20)
+    measured = np.where(cut[:, None], partial, measured)
+    alone = cut & (rng.random(len(rows)) < sampling.unknown_depth)
+    depth[alone] = (counts * measured).sum(1)[alone]
     uniform = rng.random(counts.shape, dtype=np.float32)
-    chosen = choose(counts, measured, (uniform, silent_keys(uniform, detection)), sampling.select)
+    free = rng.random((len(rows), 1)) < sampling.any_gene
+    keys = (
+        np.where(free, uniform, weighted_keys(uniform, preferred[0])),
+        weighted_keys(uniform, np.where(free, 1.0, preferred[1]).astype(np.float32)),
+    )
+    chosen = choose(counts, measured, keys, sampling.select)
     codes = {family: torch.from_numpy(code[rows]) for family, code in labels.items()}
-    return _batch(chosen, counts, np.arange(counts.shape[1]), cells.depth[rows], codes)
+    return _batch(chosen, counts, np.arange(counts.shape[1]), depth, codes)
 
 
 def batches(
@@ -69,7 +78,7 @@ def batches(
     select: Select,
     *,
     batch_size: int,
-    detection: NDArray[np.float32],
+    preferred: tuple[NDArray[np.float32], NDArray[np.float32]],
     genes: NDArray[np.int32] | None = None,
 ) -> Iterator[tuple[slice, CellBatch]]:
     """Go through cells in their order, each shown in the same way every time.
@@ -82,8 +91,8 @@ def batches(
         How many genes of each cell; which ones follows one fixed random order, the same for every cell and run.
     batch_size
         Cells per batch.
-    detection
-        Shape (G,): how often each gene of the vocabulary is expressed.
+    preferred
+        From `gene_weights`, each of shape (G,).
     genes
         Positions of measured genes to show for every cell, instead of choosing.
 
@@ -93,14 +102,14 @@ def batches(
     """
     columns = np.flatnonzero(cells.panels.any(0)) if genes is None else genes.astype(np.int64)
     counts, panels = sparse.csr_array(cells.counts[:, columns]), cells.panels[:, columns]
-    uniform = np.random.default_rng(0).random(len(detection), dtype=np.float32)[columns][None]
-    keys = (uniform, silent_keys(uniform, detection[columns][None]))
+    uniform = np.random.default_rng(0).random(len(preferred[0]), dtype=np.float32)
+    keys = tuple(weighted_keys(uniform, weight)[columns][None] for weight in preferred)
     given = None if genes is None else np.arange(len(columns))[None]
     for start in range(0, len(cells), batch_size):
         rows = slice(start, min(start + batch_size, len(cells)))
         dense = counts[rows].toarray()
         if given is None:
-            chosen = choose(dense, panels[cells.panel[rows]], keys, select)
+            chosen = choose(dense, panels[cells.panel[rows]], (keys[0], keys[1]), select)
         else:
             chosen = given.repeat(len(dense), 0)
         yield rows, _batch(chosen, dense, columns, cells.depth[rows], {})

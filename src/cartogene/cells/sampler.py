@@ -17,8 +17,8 @@ def group_weights(groups: Sequence[str], *, saturation: float = 50.0) -> NDArray
     >>> group_weights(["a"] * 50 + ["b"]).round(3)[[0, 50]]
     array([0.5 , 0.98])
     """
-    groups = pd.Series(groups)
-    size = groups.map(groups.value_counts()).to_numpy(np.float64)
+    names = pd.Series(groups)
+    size: NDArray[np.float64] = names.map(names.value_counts()).to_numpy(np.float64)
     return saturation / (size + saturation)
 
 

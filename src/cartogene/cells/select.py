@@ -77,12 +77,33 @@ def _largest(allowed: NDArray[np.bool_], key: NDArray[np.float32], n: int) -> ND
     ranked = np.where(allowed, key, -np.inf)
     best = np.argpartition(-ranked, n - 1, axis=1)[:, :n] if n < ranked.shape[1] else np.argsort(-ranked, axis=1)
     order = np.argsort(-np.take_along_axis(ranked, best, 1), axis=1, kind="stable")
-    return np.take_along_axis(best, order, 1)
+    largest: NDArray[np.int64] = np.take_along_axis(best, order, 1)
+    return largest
 
 
-def silent_keys(uniform: NDArray[np.float32], detection: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Turn uniform draws into keys that favour genes which are often expressed: their zeros say more.
+def weighted_keys(uniform: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Turn uniform draws into keys whose largest are a draw without replacement with these weights.
 
-    Taking the largest of ``log(u) / w`` is a draw without replacement with weights w (Efraimidis & Spirakis 2006).
+    The key is ``log(u) / w`` (Efraimidis & Spirakis 2006).
     """
-    return (np.log(uniform + 1e-12) / (detection + 0.01)).astype(np.float32)
+    keys: NDArray[np.float32] = (np.log(uniform + 1e-12) / (weight + 1e-3)).astype(np.float32)
+    return keys
+
+
+def gene_weights(
+    detection: NDArray[np.float32], coverage: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return how much each gene is preferred where it is expressed, and where it is not.
+
+    Genes that many training cells measured come first, because they mean the same in every panel; among those without
+    a count, genes that are often expressed come first, because their zeros say more.
+
+    Parameters
+    ----------
+    detection
+        Share of the cells expressing a gene among those in which it was measured.
+    coverage
+        Share of the training cells in which a gene was measured.
+    """
+    shared = coverage**4
+    return shared, shared * detection

@@ -23,7 +23,12 @@ def inspect(cells: Cells, layer: Layer = "", organism: Organism = "") -> None:
 
 
 def prepare(
-    cells: Cells, out: Out, model: Model = "tiny", layer: Layer = "", organism: Organism = "", overwrite: Overwrite = False
+    cells: Cells,
+    out: Out,
+    model: Model = "tiny",
+    layer: Layer = "",
+    organism: Organism = "",
+    overwrite: Overwrite = False,
 ) -> None:
     """Write the cells as a model reads them: raw counts of the genes it knows that were measured."""
     from cartogene.cells import schema
@@ -34,9 +39,7 @@ def prepare(
     if out.exists() and not overwrite:
         raise FileError(f"{out}: is there already; choose another --out, or --overwrite it")
     vocabulary = load(model).vocabulary
-    ready = bring(
-        schema.read(cells), vocabulary, layer=layer or None, organism=organism or None, name=cells.name
-    )
+    ready = bring(schema.read(cells), vocabulary, layer=layer or None, organism=organism or None, name=cells.name)
     with whole(out) as unfinished:
         ready.write_h5ad(unfinished, compression="gzip")
     tell(f"{ready.n_obs:,} cells x {ready.n_vars:,} of {len(vocabulary):,} genes: {out}")

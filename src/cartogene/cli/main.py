@@ -35,7 +35,9 @@ def _polite(command: Callable[..., None]) -> Callable[..., None]:
             console.print(str(error), markup=False)
             raise typer.Exit(1) from error
         except KeyboardInterrupt as stop:
-            console.print("interrupted: nothing half-written is left; the same command starts again, a training goes on")
+            console.print(
+                "interrupted: nothing half-written is left; the same command starts again, a training goes on"
+            )
             raise typer.Exit(130) from stop
 
     return wrapped
@@ -70,10 +72,13 @@ def _stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, former)
 
 
-for command in (*use.COMMANDS, *look.COMMANDS, *learn.COMMANDS):
+_COMMANDS: tuple[Callable[..., None], ...] = (*use.COMMANDS, *look.COMMANDS, *learn.COMMANDS)
+_DATASETS: tuple[Callable[..., None], ...] = look.DATASETS
+
+for command in _COMMANDS:
     app.command()(_polite(command))
 datasets = typer.Typer(help="Cells to try things on.", no_args_is_help=True)
-for command in look.DATASETS:
+for command in _DATASETS:
     datasets.command()(_polite(command))
 datasets.callback()(look.datasets)
 app.add_typer(datasets, name="datasets")

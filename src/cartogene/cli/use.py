@@ -27,7 +27,9 @@ def run(
     out: Out,
     model: Model = "tiny",
     label: Annotated[str, typer.Option(help="obs column with labels of yours to compare with.")] = "",
-    groupby: Annotated[str, typer.Option(help="obs column whose groups get a network each.", show_default="predicted")] = "",
+    groupby: Annotated[
+        str, typer.Option(help="obs column whose groups get a network each.", show_default="predicted")
+    ] = "",
     genes: Annotated[int, typer.Option(help="Genes denoised and in a network, at most.")] = 1000,
     top: Annotated[int, typer.Option(help="Regulators kept per target gene.")] = 20,
     least_cells: Annotated[int, typer.Option(help="Groups with fewer cells get no network.")] = 50,
@@ -40,11 +42,11 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it will cost, and leave.")] = False,
 ) -> None:
     """Do the main job: inspect, prepare, embed, annotate, denoise, networks, report."""
-    from cartogene import job
+    from cartogene import job, opening
     from cartogene.runtime import Runtime
 
     runtime = Runtime(device=device, precision=precision, seed=seed)  # type: ignore[arg-type]
-    options = job.Options(
+    options = opening.Options(
         model=model,
         label=label,
         groupby=groupby,
@@ -57,10 +59,10 @@ def run(
         runtime=runtime,
     )
     if dry_run:
-        opened = job.open_cells(cells, options)
-        for sentence in job.decided(opened, options):
+        opened = opening.open_cells(cells, options)
+        for sentence in opening.decided(opened, options):
             tell(sentence)
-        cost = job.forecast(opened, options)
+        cost = opening.forecast(opened, options)
         tell(
             f"forecast: about {cost['seconds'] / 60:.1f} minutes, {cost['memory'] / 2**30:.1f} GB of memory, "
             f"{cost['disk'] / 2**20:.0f} MB on disk"
@@ -108,7 +110,9 @@ def network(
     cells: Cells,
     out: Out,
     model: Model = "tiny",
-    groupby: Annotated[str, typer.Option(help="obs column whose groups get a network each.", show_default="all cells")] = "",
+    groupby: Annotated[
+        str, typer.Option(help="obs column whose groups get a network each.", show_default="all cells")
+    ] = "",
     genes: Annotated[int, typer.Option(help="Genes in a network, at most: the most variable ones.")] = 1000,
     top: Annotated[int, typer.Option(help="Regulators kept per target gene.")] = 20,
     least_cells: Annotated[int, typer.Option(help="Groups with fewer cells get no network.")] = 50,
@@ -117,10 +121,11 @@ def network(
     overwrite: Overwrite = False,
 ) -> None:
     """Infer gene networks; write OUT.parquet, or with --groupby a folder OUT with one file per group."""
-    from cartogene import job, tasks
+    from cartogene import tasks
     from cartogene.cells.schema import read
     from cartogene.errors import ConfigError
     from cartogene.model.checkpoint import load
+    from cartogene.writing import file_name
 
     _free(out, overwrite)
     adata, checkpoint, runtime = read(cells), load(model), _runtime(device, seed)
@@ -131,12 +136,10 @@ def network(
     if groupby not in adata.obs:
         raise ConfigError(f"groupby: found {groupby!r}, expected a column of obs; it has {', '.join(adata.obs)}")
     groups = adata.obs[groupby].astype(str)
-    found = tasks.infer_networks(
-        checkpoint, adata, groups, least=least_cells, genes=genes, top=top, runtime=runtime
-    )
+    found = tasks.infer_networks(checkpoint, adata, groups, least=least_cells, genes=genes, top=top, runtime=runtime)
     out.mkdir(parents=True, exist_ok=True)
     for name, graph in found:
-        tell(f"{name}: {len(graph):,} edges: {graph.write(out / f'{job.file_name(name)}.parquet')}")
+        tell(f"{name}: {len(graph):,} edges: {graph.write(out / f'{file_name(name)}.parquet')}")
 
 
 COMMANDS = (run, embed, annotate, denoise, network)

@@ -55,7 +55,9 @@ class GeneGraph:
             raise GeneError(f"edges: found arrays of lengths {sorted(lengths)}, expected one length")
         ends = np.concatenate([self.regulator, self.target])
         if len(ends) and (ends.min() < 1 or ends.max() > len(self.vocabulary)):
-            raise GeneError(f"edges: found positions outside 1 to {len(self.vocabulary)}; use positions of the vocabulary")
+            raise GeneError(
+                f"edges: found positions outside 1 to {len(self.vocabulary)}; use positions of the vocabulary"
+            )
         key = self.regulator.astype(np.int64) * (len(self.vocabulary) + 1) + self.target
         if len(np.unique(key)) < len(key):
             raise GeneError(f"edges: found {len(key) - len(np.unique(key))} repeated edges; keep one of each")

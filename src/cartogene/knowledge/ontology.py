@@ -66,9 +66,7 @@ class Hierarchy:
         return cls(tuple(data["leaves"]), tuple(data["groups"]), members, tuple(data["names"]))
 
 
-def hierarchy(
-    terms: Iterable[str], ancestors: Callable[[str], Iterable[str]], name: Callable[[str], str]
-) -> Hierarchy:
+def hierarchy(terms: Iterable[str], ancestors: Callable[[str], Iterable[str]], name: Callable[[str], str]) -> Hierarchy:
     """Order `terms` into leaves and groups, each alphabetically.
 
     Parameters

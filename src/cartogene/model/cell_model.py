@@ -42,6 +42,7 @@ class CellModel(nn.Module):
         counts: Settings
         mixers: tuple[Settings, ...]  # in this order
         heads: tuple[Settings, ...]
+        cells: Settings | None = None  # what the cell tokens start from, besides what they learn
 
         def __post_init__(self) -> None:
             if self.width < 1 or not self.cell_tokens or not self.genes:
@@ -57,6 +58,7 @@ class CellModel(nn.Module):
         self.counts = config.counts.build(width=width)
         self.cell = nn.Parameter(torch.randn(len(config.cell_tokens), width) * 0.02)
         self.depth = config.counts.build(width=width) if DEPTH in config.cell_tokens else None
+        self.profile = config.cells.build(width=width) if config.cells else None
         self.mixers = nn.ModuleList(part.build(width=width) for part in config.mixers)
         built = {p.name: p.build(width=width, cell_tokens=config.cell_tokens, groups=groups) for p in config.heads}  # type: ignore[attr-defined]
         self.heads = nn.ModuleDict(built)
@@ -65,11 +67,12 @@ class CellModel(nn.Module):
         """Read every head; `watch` sees the queries and keys of every attention layer on the way."""
         present = batch.genes != 0
         identity = self.identity(batch)  # (B, T, D)
-        states = torch.cat([self.cell_states(batch), identity + self.counts(batch.counts)], 1)  # (B, C+T, D)
+        gene = identity + self.counts(batch.counts)
+        states = torch.cat([self.cell_states(batch, identity), gene], 1)  # (B, C+T, D)
         mask = None if present.all() else nn.functional.pad(present, (len(self.cell), 0), value=True)
         for mixer in self.mixers:
             states = mixer(states, Context(mask, watch))
-        cell, gene = states.split([len(self.cell), present.shape[1]], 1)
+        cell, gene = states[:, : len(self.cell)], states[:, len(self.cell) :]
         reading = Reading(cell, gene, identity, present, batch.total)
         return CellOutputs(cell, gene, {name: head(reading) for name, head in self.heads.items()})
 
@@ -77,11 +80,13 @@ class CellModel(nn.Module):
         """Return who each gene is."""
         return torch.stack([part(batch.genes) for part in self.genes]).sum(0)
 
-    def cell_states(self, batch: CellBatch) -> Float[Tensor, "B C D"]:
+    def cell_states(self, batch: CellBatch, identity: Float[Tensor, "B T D"]) -> Float[Tensor, "B C D"]:
         """Return the cell tokens as they enter."""
         cell = self.cell.expand(len(batch.genes), -1, -1)
-        if self.depth is None:
-            return cell
-        place = self.config.cell_tokens.index(DEPTH)
-        at_depth = nn.functional.one_hot(torch.tensor(place), len(self.cell)).to(cell)  # (C,)
-        return cell + at_depth[:, None] * self.depth(batch.depth)[:, None]
+        if self.profile is not None:
+            cell = cell + self.profile(identity, batch.counts)[:, None]
+        if self.depth is not None:
+            place = torch.tensor(self.config.cell_tokens.index(DEPTH), device=cell.device)
+            at_depth = nn.functional.one_hot(place, len(self.cell)).to(cell)  # (C,)
+            cell = cell + at_depth[:, None] * self.depth(batch.depth)[:, None]
+        return cell

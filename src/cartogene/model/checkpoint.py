@@ -43,8 +43,8 @@ class Checkpoint:
     select
         How many genes of a cell it was made to be shown.
     reference
-        What it saw in training, as tensors: ``detection`` (G,), how often each gene is expressed, and what
-        `cartogene.model.reference` needs to tell cells far from the training data.
+        What it saw in training, as tensors: ``detection`` and ``coverage`` (G,), how often each gene is expressed and
+        measured, and what `cartogene.model.reference` needs to tell cells unlike the training data.
     card
         Name, licence, provenance and a summary of the training, as plain data.
     """
@@ -135,7 +135,9 @@ def load(path: str | Path = "tiny") -> Checkpoint:
         raise WeightsError(f"{path}: {error}") from error
     except (CartogeneError, KeyError, TypeError, ValueError, AttributeError) as error:
         kind = type(error).__name__
-        raise WeightsError(f"{path}: metadata cannot be used ({kind}: {error}); fetch or write the file again") from error
+        raise WeightsError(
+            f"{path}: metadata cannot be used ({kind}: {error}); fetch or write the file again"
+        ) from error
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

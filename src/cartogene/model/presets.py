@@ -3,6 +3,7 @@
 from cartogene.model.cell_model import CellModel
 from cartogene.nn.encoders.learned import Learned
 from cartogene.nn.encoders.log_counts import LogCounts
+from cartogene.nn.encoders.profile import Profile
 from cartogene.nn.heads.labels import Labels
 from cartogene.nn.heads.query import Query
 from cartogene.nn.heads.zinb import Zinb
@@ -21,5 +22,6 @@ def tiny(*, width: int = 128, depth: int = 4, heads: int = 4) -> CellModel.Confi
         genes=(Learned.Config(),),
         counts=LogCounts.Config(),
         mixers=(Transformer.Config(depth=depth, heads=heads),),
+        cells=Profile.Config(),
         heads=(Zinb.Config(), Query.Config(), Labels.Config(dropout=0.1)),
     )

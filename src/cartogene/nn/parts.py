@@ -43,6 +43,12 @@ class CountEncoder(Protocol):
     def forward(self, counts: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape D"]: ...
 
 
+class CellEncoder(Protocol):
+    """Where the cell tokens start from, given who the genes are and how much there is of each."""
+
+    def forward(self, identity: Float[Tensor, "B T D"], counts: Float[Tensor, "B T"]) -> Float[Tensor, "B D"]: ...
+
+
 class Mixer(Protocol):
     """Tokens of one cell talk to each other: a transformer, a graph network, both in turn."""
 

@@ -41,7 +41,8 @@ class Transformer(nn.Module):
         mask = None if context.mask is None else context.mask[:, None, None]  # (B, 1, 1, S)
         for layer, block in enumerate(self.blocks):
             states = block(states, mask, layer, context.watch)
-        return self.norm(states)
+        normed: Tensor = self.norm(states)
+        return normed
 
 
 class Block(nn.Module):
@@ -74,4 +75,5 @@ class Block(nn.Module):
             watch(layer, query, key)
         heard = scaled_dot_product_attention(query, key, value, attn_mask=mask)
         states = states + self.dropout(self.out(heard.transpose(1, 2).reshape(n_cells, n_tokens, width)))
-        return states + self.dropout(self.down(gelu(self.up(self.norm2(states)))))
+        states = states + self.dropout(self.down(gelu(self.up(self.norm2(states)))))
+        return states

@@ -57,7 +57,7 @@ def compose(found: Findings) -> Page:
 def _reliability(outside: float, matched: int) -> list[str]:
     notes = []
     if outside > 0.5:
-        notes.append(f"{outside:.0%} of the cells are unlike anything this model was trained on: do not rely on its labels here")
+        notes.append(f"{outside:.0%} of the cells are unlike all training cells: do not rely on the labels here")
     if matched < 200:
         notes.append(f"only {matched} genes could be used: labels and networks are a guess")
     return notes
@@ -83,13 +83,14 @@ def _confusion(found: Findings) -> list[Section]:
     if found.given is None:
         return []
     text = (
-        f"Rows are the labels that came with the cells (obs[{found.given_name!r}]), columns what the model says. The two "
-        "may use different words for one cell type, so columns are ordered to bring the largest agreement to the diagonal."
+        f"Rows are the labels that came with the cells (obs[{found.given_name!r}]), columns what the model "
+        "says. The two may use different words for one cell type; columns are ordered to bring agreement onto "
+        "the diagonal."
     )
     drawn = plots.confusion(found.given, found.labels)
-    counts = pd.crosstab(
-        pd.Series(found.given, name="given"), pd.Series(found.labels, name="predicted")
-    ).rename_axis(columns=None)
+    counts = pd.crosstab(pd.Series(found.given, name="given"), pd.Series(found.labels, name="predicted")).rename_axis(
+        columns=None
+    )
     return [Section("Given and predicted labels", text, [drawn], [Table(counts, "Cells, given by predicted.")])]
 
 
@@ -97,9 +98,9 @@ def _networks(found: Findings) -> list[Section]:
     if not found.networks:
         return [Section("Gene networks", "No group of cells is large enough for a network.")]
     text = (
-        f"One network per {found.grouped_by}, read off the model's attention: an edge goes from regulator to target. Its sign "
-        "is that of the correlation of the two genes in these cells. Attention finds genes that inform about each other; "
-        "it does not prove that one regulates the other. Hubs are the regulators with the largest summed weight.\n\n"
+        f"One network per {found.grouped_by}, read off the model's attention: an edge goes from regulator to target. "
+        "Its sign is that of the correlation of the two genes in these cells. Attention finds genes that inform about "
+        "each other; it does not prove that one regulates the other. Hubs are the regulators with the largest summed weight.\n\n"
         "The whole networks lie in the folder networks, the hubs in hubs.csv."
     )
     first = next(iter(found.networks))
@@ -125,8 +126,8 @@ def _model(found: Findings) -> Section:
     card = found.made["model"]
     training = card.get("training", {})
     text = (
-        f"The model {card.get('name', 'unnamed')} knows {found.measured[1]:,} genes and tells {len(found.known_types)} cell "
-        "types apart. It can only recognise what it was trained on."
+        f"The model {card.get('name', 'unnamed')} knows {found.measured[1]:,} genes and tells {len(found.known_types)} "
+        "cell types apart. It can only recognise what it was trained on."
     )
     facts = {
         "cells in training": training.get("cells"),
@@ -137,7 +138,11 @@ def _model(found: Findings) -> Section:
     }
     studies = pd.Series(training.get("cells_per_study", {}), dtype=int).rename_axis("study").reset_index(name="cells")
     types = pd.DataFrame({"cell types it can recognise": sorted(found.known_types)})
-    tables = [facts_table({k: v for k, v in facts.items() if v}), Table(studies, "Cells it was trained on."), Table(types)]
+    tables = [
+        facts_table({k: v for k, v in facts.items() if v}),
+        Table(studies, "Cells it was trained on."),
+        Table(types),
+    ]
     return Section("What the model has seen", text, (), tables)
 
 
@@ -158,4 +163,3 @@ def _run(found: Findings) -> Section:
 
 def _readable(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {key.replace("_", " "): value for key, value in facts.items()}
-

@@ -13,7 +13,7 @@ from cartogene.errors import ConfigError
 from cartogene.knowledge.ontology import Hierarchy
 from cartogene.model import reference
 from cartogene.model.checkpoint import Checkpoint
-from cartogene.runtime import Runtime
+from cartogene.runtime import DEFAULT, Runtime
 from cartogene.tasks.apply import States, shelve, states
 from cartogene.tasks.result import sign
 
@@ -45,8 +45,10 @@ class Annotation:
     facts: Mapping[str, Any]
 
     def to_anndata(self, adata: AnnData) -> AnnData:
-        """Write ``obs["cartogene_<family>"]``, and the same with ``_probability``, ``_ontology_term_id``, ``_closest``
-        and ``_strangeness`` behind it."""
+        """Write ``obs["cartogene_<family>"]`` and what belongs to it.
+
+        The same key with ``_probability``, ``_ontology_term_id``, ``_closest`` and ``_strangeness`` behind it.
+        """
         sign(adata, "annotate", len(self.table), self.facts)
         key = f"cartogene_{self.family}"
         adata.obs[key] = pd.Categorical(self.table["label"])
@@ -62,7 +64,7 @@ def annotate(
     adata: AnnData,
     *,
     family: str = "cell_type",
-    runtime: Runtime = Runtime(),
+    runtime: Runtime = DEFAULT,
     seen: States | None = None,
 ) -> Annotation:
     """Give every cell the most probable leaf label, unless it lies outside of what the model has seen.
@@ -92,12 +94,14 @@ def annotate(
         If the cells cannot be used; see `cartogene.errors`.
     """
     if family not in checkpoint.labels:
-        raise ConfigError(f"family: found {family!r}, this model labels {', '.join(checkpoint.labels)}; choose one of them")
-    seen = seen or states(checkpoint, shelve(adata, checkpoint), runtime)
+        raise ConfigError(
+            f"family: found {family!r}, this model labels {', '.join(checkpoint.labels)}; choose one of them"
+        )
+    shelf = shelve(adata, checkpoint)
+    seen = seen or states(checkpoint, shelf, runtime)
     hierarchy, probabilities = checkpoint.labels[family], seen.leaves[family]
     best = probabilities.argmax(1)
-    strangeness = reference.strangeness(checkpoint.reference, seen.cell.mean(1))
-    strangeness[seen.n_expressed == 0] = np.inf
+    strangeness = reference.strangeness(checkpoint.reference, shelf)
     outside = strangeness > 1
     names, terms = np.array(hierarchy.names, dtype=object), np.array(hierarchy.leaves, dtype=object)
     table = pd.DataFrame(

@@ -19,10 +19,11 @@ from cartogene.cells.batch import CellBatch
 from cartogene.cells.collection import Collection, of_prepared
 from cartogene.cells.loader import batches
 from cartogene.cells.prepare import prepare
+from cartogene.cells.select import gene_weights
 from cartogene.model.checkpoint import Checkpoint
 from cartogene.model.outputs import CellOutputs
 from cartogene.nn.distributions import Leaves
-from cartogene.runtime import Runtime
+from cartogene.runtime import DEFAULT, Runtime
 
 TOKENS = 16_384  # gene tokens per batch: keeps memory flat and both small and large panels busy
 
@@ -84,8 +85,9 @@ def forward(
     tokens = checkpoint.select.total if genes is None else len(genes)
     tokens = min(tokens, int(cells.panels.any(0).sum()))
     size = max(1, TOKENS // max(tokens, 1))
-    detection = checkpoint.reference["detection"].numpy()
-    shown = batches(cells, checkpoint.select, batch_size=size, detection=detection, genes=genes)
+    known = checkpoint.reference
+    preferred = gene_weights(known["detection"].numpy(), known["coverage"].numpy())
+    shown = batches(cells, checkpoint.select, batch_size=size, preferred=preferred, genes=genes)
     for rows, batch in shown:
         with torch.inference_mode(), runtime.autocast():
             on_device = batch.to(device)
@@ -102,28 +104,23 @@ class States:
 
     cell: NDArray[np.float32]  # (N, C, D) states of the cell tokens
     leaves: Mapping[str, NDArray[np.float32]]  # label family -> (N, L) probability of each leaf
-    n_shown: NDArray[np.int64]  # (N,) genes shown of each cell
-    n_expressed: NDArray[np.int64]  # (N,) expressed ones among them
     facts: Mapping[str, Any]
 
 
 def states(
-    checkpoint: Checkpoint, cells: Collection, runtime: Runtime = Runtime(), *, advance: Advance = lambda _: None
+    checkpoint: Checkpoint, cells: Collection, runtime: Runtime = DEFAULT, *, advance: Advance = lambda _: None
 ) -> States:
     """Pass all cells through the model once, and keep cell states and label probabilities."""
     width = checkpoint.model.config.width
     cell = np.zeros((len(cells), len(checkpoint.model.config.cell_tokens), width), np.float32)
     leaves = {f: np.zeros((len(cells), len(h.leaves)), np.float32) for f, h in checkpoint.labels.items()}
-    n_shown, n_expressed = np.zeros(len(cells), np.int64), np.zeros(len(cells), np.int64)
-    for rows, batch, outputs in forward(checkpoint, cells, runtime, advance=advance):
+    for rows, _, outputs in forward(checkpoint, cells, runtime, advance=advance):
         cell[rows] = outputs.cell.float().cpu().numpy()
         for family, probability in leaves.items():
             head = outputs.heads[family]
             assert isinstance(head, Leaves)
             probability[rows] = head.probs.cpu().numpy()
-        n_shown[rows] = (batch.genes != 0).sum(1).cpu().numpy()
-        n_expressed[rows] = (batch.counts > 0).sum(1).cpu().numpy()
-    return States(cell, leaves, n_shown, n_expressed, made_by(checkpoint, runtime))
+    return States(cell, leaves, made_by(checkpoint, runtime))
 
 
 def made_by(checkpoint: Checkpoint, runtime: Runtime) -> dict[str, Any]:

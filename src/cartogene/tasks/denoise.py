@@ -12,7 +12,7 @@ from scipy import sparse
 from cartogene.cells.collection import Collection
 from cartogene.errors import ConfigError
 from cartogene.model.checkpoint import Checkpoint
-from cartogene.runtime import Runtime
+from cartogene.runtime import DEFAULT, Runtime
 from cartogene.tasks.apply import Advance, forward, made_by, shelve
 from cartogene.tasks.result import sign
 
@@ -53,7 +53,7 @@ def denoise(
     *,
     genes: int = 1000,
     head: str = "counts",
-    runtime: Runtime = Runtime(),
+    runtime: Runtime = DEFAULT,
     advance: Advance = lambda _: None,
 ) -> Denoised:
     """Give the counts that the model expects of every cell at its own depth (scPRINT, Methods, denoising).
@@ -88,7 +88,9 @@ def denoise(
         If the cells cannot be used; see `cartogene.errors`.
     """
     if head not in checkpoint.model.heads or head in checkpoint.labels:
-        raise ConfigError(f"head: found {head!r}, expected one that reads counts; this model has {list(checkpoint.model.heads)}")
+        raise ConfigError(
+            f"head: found {head!r}, expected one that reads counts; this model has {list(checkpoint.model.heads)}"
+        )
     if genes < 1:
         raise ConfigError(f"genes: found {genes}, expected at least 1")
     cells = shelve(adata, checkpoint)
@@ -103,7 +105,7 @@ def denoise(
 def most_variable(cells: Collection, n_genes: int) -> NDArray[np.int32]:
     """Return the measured genes that vary most between cells, as ascending positions.
 
-    Variability is variance over mean of the logarithm of depth-normalised counts; ties keep the order of the vocabulary.
+    Variability is variance over mean of the logarithm of depth-normalised counts; ties keep the vocabulary's order.
     """
     measured = np.flatnonzero(cells.panels.all(0) if len(cells.panels) > 1 else cells.panels[0])
     if len(measured) <= n_genes:

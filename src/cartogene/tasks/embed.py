@@ -10,7 +10,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from cartogene.model.checkpoint import Checkpoint
-from cartogene.runtime import Runtime
+from cartogene.runtime import DEFAULT, Runtime
 from cartogene.tasks.apply import States, shelve, states
 from cartogene.tasks.result import sign
 
@@ -29,7 +29,9 @@ class Embedding:
         return adata
 
 
-def embed(checkpoint: Checkpoint, adata: AnnData, *, runtime: Runtime = Runtime(), seen: States | None = None) -> Embedding:
+def embed(
+    checkpoint: Checkpoint, adata: AnnData, *, runtime: Runtime = DEFAULT, seen: States | None = None
+) -> Embedding:
     """Give every cell a vector: the mean of its cell tokens (scPRINT, Methods, cell embedding).
 
     Parameters

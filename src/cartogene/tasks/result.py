@@ -28,6 +28,8 @@ def sign(adata: AnnData, task: str, n_cells: int, facts: Mapping[str, Any]) -> A
         If the result is of other cells.
     """
     if adata.n_obs != n_cells:
-        raise CellError(f"result of {task}: found {n_cells} cells, but this AnnData has {adata.n_obs}; write it to its own")
+        raise CellError(
+            f"result of {task}: found {n_cells} cells, but this AnnData has {adata.n_obs}; write it to its own"
+        )
     adata.uns[UNS] = dict(adata.uns.get(UNS, {})) | {task: record(**facts)}
     return adata

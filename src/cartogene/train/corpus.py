@@ -88,11 +88,11 @@ def gather(
     others = [_read(store, data, every_gene, {}) for store in held_out]
     may_drop = np.repeat([store.drop_held_out for store in stores], [len(part) for part in parts])
     whole = np.repeat([not store.shared_donors for store in held_out], [len(part) for part in others])
-    cells, others = join(parts), join(others)
-    found = leak.leaks(cells, others, whole_donors=whole)
+    cells, kept_out = join(parts), join(others)
+    found = leak.leaks(cells, kept_out, whole_donors=whole)
     leak.refuse(found[~may_drop[found["row"]]])
     cells = unite(cells.take(np.setdiff1d(np.arange(len(cells)), found["row"])))
-    leak.refuse(leak.leaks(cells, others, whole_donors=whole))
+    leak.refuse(leak.leaks(cells, kept_out, whole_donors=whole))
     told(f"{len(cells):,} distinct cells; {len(found):,} left out because they are held out for testing")
     expressed = np.bincount(cells.counts.indices, minlength=cells.counts.shape[1])[1:]
     wanted = (expressed >= genes.least_cells) & human.genes["biotype"].isin(genes.biotypes).to_numpy()

@@ -44,6 +44,7 @@ class Lesson(nn.Module):
         self.model, self.objective = model, objective
 
     def forward(self, cells: CellBatch, rng: torch.Generator) -> dict[str, Tensor]:
+        """Return the losses of some cells."""
         return self.objective(self.model, cells, rng)
 
 
@@ -113,7 +114,7 @@ def validate(lesson: nn.Module, plan: Plan, device: torch.device) -> dict[str, f
 
 
 def _fabric(runtime: Runtime) -> Any:
-    fabric = need("lightning.fabric", extra="train", purpose="pre-training")
+    fabric = need("lightning_fabric", extra="train", purpose="pre-training")
     # Fabric's own mixed precision refuses frozen dataclasses as input, so autocast is ours (`Runtime.autocast`).
     return fabric.Fabric(accelerator=runtime.torch_device().type, devices=1, precision="32-true")
 

@@ -3,6 +3,7 @@
 A recipe is a TOML file; `pretrain` turns it and a folder of cells into a checkpoint.
 """
 
+import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -23,12 +24,14 @@ from cartogene.genes import table
 from cartogene.model import presets
 from cartogene.model.cell_model import CellModel
 from cartogene.model.checkpoint import Checkpoint, build, save
-from cartogene.model.reference import learn
-from cartogene.runtime import Runtime
+from cartogene.nn.encoders.learned import Learned
+from cartogene.runtime import Runtime, peak_memory
 from cartogene.settings import Settings
 from cartogene.train.corpus import Corpus, Genes, Store, gather
 from cartogene.train.loop import Plan, train
 from cartogene.train.optim import Optim
+from cartogene.train.start import coexpression
+from cartogene.train.typical import learn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +83,9 @@ def model_config(recipe: Recipe) -> CellModel.Config:
     changes = dict(recipe.model)
     preset = getattr(presets, str(changes.pop("preset", "")), None)
     if preset is None:
-        raise ConfigError(f"model.preset: found {recipe.model.get('preset')!r}, expected a name in cartogene.model.presets")
+        raise ConfigError(
+            f"model.preset: found {recipe.model.get('preset')!r}, expected a name in cartogene.model.presets"
+        )
     try:
         config: CellModel.Config = preset(**changes)
     except TypeError as error:
@@ -110,23 +115,61 @@ def pretrain(recipe: Recipe, data: Path, out: Path, told: Callable[[str], None] 
         Whatever is wrong with the recipe, the cells or the folder.
     """
     out.mkdir(parents=True, exist_ok=True)
+    model, ready, plan, runtime = _set_up(recipe, data, told)
+    size = sum(p.numel() for p in model.parameters())
+    told(
+        f"{size:,} parameters; {recipe.optim.steps:,} steps of {recipe.sampling.batch_size} cells; {runtime.describe()}"
+    )
+    seconds = train(model, plan, out)
+    told("learning what the training data look like")
+    started = time.perf_counter()
+    reference = learn(ready.cells, seed=recipe.seed)
+    card = _card(recipe, ready, model, runtime, seconds + time.perf_counter() - started)
+    labels = {next(iter(recipe.labels)): ready.hierarchy}
+    checkpoint = Checkpoint(model, ready.cells.vocabulary, labels, recipe.sampling.select, reference, card)
+    return save(checkpoint, out / f"{recipe.name}.safetensors", dtype=getattr(torch, recipe.stored))
+
+
+def _set_up(recipe: Recipe, data: Path, told: Callable[[str], None]) -> tuple[CellModel, Corpus, Plan, Runtime]:
+    """Bring together all that a training needs; everything drawn at random follows from the seed."""
     family, labels = next(iter(recipe.labels.items()))
     ready = gather(data, recipe.data, recipe.held_out, recipe.genes, Path(recipe.folder) / labels, told)
     runtime = Runtime(precision=recipe.precision, seed=recipe.seed)  # type: ignore[arg-type]
     runtime.seed_all()
     model = build(model_config(recipe), ready.cells.vocabulary, {family: ready.hierarchy})
-    plan = _plan(recipe, ready, family, runtime)
+    _warm_start(model, ready.cells, recipe)
+    return model, ready, _plan(recipe, ready, family, runtime), runtime
+
+
+def forecast(recipe: Recipe, data: Path, told: Callable[[str], None] = lambda _: None) -> str:
+    """Say what a training will cost, from a few steps measured now; nothing is written.
+
+    Raises
+    ------
+    CartogeneError
+        Whatever is wrong with the recipe or the cells.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        short = replace(recipe, optim=replace(recipe.optim, steps=4, warm_up=1))
+        model, _, plan, runtime = _set_up(short, data, told)
+        train(model, replace(plan, valid=plan.valid[:1]), Path(folder))
+        began = time.perf_counter()
+        train(model, replace(plan, valid=plan.valid[:1], optim=replace(plan.optim, steps=12)), Path(folder))
+    minutes = (time.perf_counter() - began) / 8 * recipe.optim.steps / 60
     size = sum(p.numel() for p in model.parameters())
-    told(f"{size:,} parameters; {recipe.optim.steps:,} steps of {recipe.sampling.batch_size} cells; {runtime.describe()}")
-    seconds = train(model, plan, out)
-    told("learning what the training data look like")
-    started = time.perf_counter()
-    reference = learn(model.eval(), ready.cells, recipe.sampling.select, runtime)
-    card = _card(recipe, ready, model, runtime, seconds + time.perf_counter() - started)
-    checkpoint = Checkpoint(
-        model, ready.cells.vocabulary, {family: ready.hierarchy}, recipe.sampling.select, reference, card
+    disk, memory = size * 16 / 2**20, peak_memory() / 2**30
+    return (
+        f"forecast: about {minutes:.0f} minutes on {runtime.describe()['device']}, {memory:.1f} GB of memory, "
+        f"{disk:.0f} MB on disk"
     )
-    return save(checkpoint, out / f"{recipe.name}.safetensors", dtype=getattr(torch, recipe.stored))
+
+
+def _warm_start(model: CellModel, cells: Collection, recipe: Recipe) -> None:
+    """Let learned gene vectors start from co-expression instead of noise."""
+    for part in model.genes:
+        if isinstance(part, Learned):
+            vectors = coexpression(cells, width=model.config.width, seed=recipe.seed)
+            part.table.weight.data.copy_(vectors * part.table.weight.std())
 
 
 def _plan(recipe: Recipe, ready: Corpus, family: str, runtime: Runtime) -> Plan:
@@ -161,7 +204,9 @@ def _card(recipe: Recipe, ready: Corpus, model: torch.nn.Module, runtime: Runtim
         "training": {
             "cells": len(cells),
             "cells_per_study": {str(k): int(v) for k, v in seen["study"].value_counts().items()},
-            "cells_per_label": {str(k): int(v) for k, v in seen.loc[seen["label"] != "", "label"].value_counts().items()},
+            "cells_per_label": {
+                str(k): int(v) for k, v in seen.loc[seen["label"] != "", "label"].value_counts().items()
+            },
             "left_out_as_held_out": len(ready.dropped),
             "held_out_studies": sorted({store.study for store in recipe.held_out}),
             "passes": recipe.optim.steps * recipe.sampling.batch_size,

@@ -22,4 +22,5 @@ class Learned(nn.Module):
         self.table.weight.data[0] = 0.0
 
     def forward(self, genes: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
-        return self.table(genes)
+        vectors: Tensor = self.table(genes)
+        return vectors

@@ -23,4 +23,5 @@ class LogCounts(nn.Module):
         )
 
     def forward(self, counts: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape D"]:
-        return self.layers(torch.log2(1 + counts.clamp(0, 1e5)).unsqueeze(-1))
+        vectors: Tensor = self.layers(torch.log2(1 + counts.clamp(0, 1e5)).unsqueeze(-1))
+        return vectors

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from cartogene.errors import ConfigError
 from cartogene.nn.distributions import Leaves
@@ -40,6 +40,7 @@ class Labels(nn.Module):
                 raise ConfigError(f"heads: label family {config.name!r} is not among the {where} {list(names)}; add it")
         self.token = list(cell_tokens).index(config.name)
         n_leaves = groups[config.name].shape[1]
+        self.groups: Tensor
         self.register_buffer("groups", torch.from_numpy(groups[config.name]), persistent=False)
         self.layers = nn.Sequential(
             nn.Linear(width, width),

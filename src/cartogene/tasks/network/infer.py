@@ -12,13 +12,12 @@ from cartogene.errors import CellError
 from cartogene.knowledge.graph import GeneGraph
 from cartogene.model.checkpoint import Checkpoint
 from cartogene.provenance import record
-from cartogene.runtime import Runtime
+from cartogene.runtime import DEFAULT, Runtime
 from cartogene.tasks.apply import Advance, forward, made_by, shelve
 from cartogene.tasks.denoise import log_normalised, most_variable
+from cartogene.tasks.network.groups import LEAST_CELLS, large_groups
 from cartogene.tasks.network.prune import strongest
 from cartogene.tasks.network.score import QueryKeyMeans
-
-LEAST_CELLS = 50
 
 
 def infer_network(
@@ -28,13 +27,13 @@ def infer_network(
     genes: int = 1000,
     top: int = 20,
     cells: int = 1024,
-    runtime: Runtime = Runtime(),
+    runtime: Runtime = DEFAULT,
     advance: Advance = lambda _: None,
 ) -> GeneGraph:
     """Read one gene network off the attention of a model over some cells (scPRINT, Methods, gene networks).
 
-    Queries and keys are averaged per gene over the cells; a gene's regulators are those it attends to most (soft-max over
-    the other genes, mean over all heads of all layers).
+    Queries and keys are averaged per gene over the cells; a gene's regulators are those it attends to most (soft-max
+    over the other genes, mean over all heads of all layers).
 
     Parameters
     ----------
@@ -55,8 +54,8 @@ def infer_network(
 
     Returns
     -------
-    Edges regulator -> target; weights are mean attention (each gene's incoming weights add up to at most 1). The sign is
-    that of the correlation of the two genes in these cells, 0 where it is not defined; attention itself has none.
+    Edges regulator -> target; weights are mean attention (each gene's incoming weights add up to at most 1). The
+    sign is that of the correlation of the two genes in these cells, 0 where it is not defined; attention has none.
 
     Raises
     ------
@@ -66,7 +65,7 @@ def infer_network(
         If the cells cannot be used; see `cartogene.errors`.
     """
     shelf = shelve(adata, checkpoint)
-    return _network(checkpoint, shelf, genes, top, cells, runtime, advance)
+    return _network(checkpoint, shelf, runtime, advance, genes=genes, top=top, cells=cells)
 
 
 def infer_networks(
@@ -79,7 +78,7 @@ def infer_networks(
     genes: int = 1000,
     top: int = 20,
     cells: int = 1024,
-    runtime: Runtime = Runtime(),
+    runtime: Runtime = DEFAULT,
     advance: Advance = lambda _: None,
 ) -> Iterator[tuple[str, GeneGraph]]:
     """Read one network per group that has at least `least` cells, largest group first.
@@ -100,25 +99,23 @@ def infer_networks(
     shelf = shelve(adata, checkpoint)
     labels = np.array([str(group) for group in groups], dtype=object)
     for name in large_groups(labels, least, skip):
-        yield name, _network(checkpoint, shelf.take(labels == name), genes, top, cells, runtime, advance)
-
-
-def large_groups(labels: NDArray[np.object_], least: int, skip: Iterable[str] = ()) -> list[str]:
-    """Return the groups with at least `least` cells, largest first, equal ones alphabetically."""
-    names, sizes = np.unique(labels.astype(str), return_counts=True)
-    order = np.lexsort((names, -sizes))
-    return [str(names[i]) for i in order if sizes[i] >= least and names[i] not in set(skip)]
+        yield (
+            name,
+            _network(checkpoint, shelf.take(labels == name), runtime, advance, genes=genes, top=top, cells=cells),
+        )
 
 
 def _network(
-    checkpoint: Checkpoint, shelf: Collection, genes: int, top: int, cells: int, runtime: Runtime, advance: Advance
+    checkpoint: Checkpoint, shelf: Collection, runtime: Runtime, advance: Advance, *, genes: int, top: int, cells: int
 ) -> GeneGraph:
     deepest = np.argsort(-shelf.depth, kind="stable")[:cells]
     shelf = shelf.take(np.sort(deepest))
     shelf = _expressed(shelf, least=min(5, len(shelf)))
     chosen = most_variable(shelf, genes)
     if len(chosen) < 3:
-        raise CellError(f"network: found {len(chosen)} genes expressed in at least 5 of {len(shelf)} cells, expected 3 or more")
+        raise CellError(
+            f"network: found {len(chosen)} genes expressed in at least 5 of {len(shelf)} cells, expected 3 or more"
+        )
     tokens = len(checkpoint.model.config.cell_tokens)
     means = QueryKeyMeans(
         torch.from_numpy(chosen.astype(np.int64)), n_cell_tokens=tokens, vocabulary_size=len(checkpoint.vocabulary)

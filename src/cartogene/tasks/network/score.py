@@ -39,7 +39,9 @@ class QueryKeyMeans:
         kept = self.tokens >= 0
         sums = self.sums.get(layer) or (self._empty(query), self._empty(key))
         added = [
-            total.index_add_(0, self.tokens[kept], states[:, :, self.skip :].transpose(1, 2).flatten(0, 1)[kept].float())
+            total.index_add_(
+                0, self.tokens[kept], states[:, :, self.skip :].transpose(1, 2).flatten(0, 1)[kept].float()
+            )
             for total, states in zip(sums, (query, key), strict=True)
         ]
         self.sums[layer] = (added[0], added[1])

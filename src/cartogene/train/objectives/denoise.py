@@ -27,6 +27,7 @@ class Denoise:
         self.config = config
 
     def __call__(self, model: nn.Module, cells: CellBatch, rng: torch.Generator) -> dict[str, Tensor]:
+        """Return one weighted loss per head."""
         least = self.config.least
         keep = least + (1 - least) * torch.rand(len(cells.genes), 1, generator=rng)
         outputs = model(replace(cells, counts=thin(cells.counts, keep, rng)))
