@@ -93,7 +93,8 @@ class TestPreparedCells:
         assert list(found.uns) == ["cartogene"]
         assert not found.obsm
         assert found.uns["cartogene"]["inspection"]["name"] == "tissue"
-        assert found.uns["cartogene"]["vocabulary"] == {"organism": "human", "genes": 400, "measured": 300}
+        known = {"organism": "human", "genes": 400, "measured": 300, "fingerprint": vocabulary.fingerprint}
+        assert found.uns["cartogene"]["vocabulary"] == known
         assert found.uns["cartogene"]["notes"] == []
 
     def test_leave_the_given_ones_as_they_were(self, cells, vocabulary):

@@ -138,7 +138,9 @@ def inspect(
     counts = find_counts(adata, layer=layer, name=name)
     var = adata.raw.var if counts.from_raw else adata.var
     naming = find_genes(var, adata.obs, counts.matrix, organism=organism, fallback=fallback, name=name)
-    depth = find_depth(adata.obs, np.asarray(counts.matrix.sum(axis=1, dtype=np.float64)).ravel())
+    of_genes = ~naming.identity["reason"].str.startswith("control:").to_numpy()  # not spike-ins, nor summary rows
+    sums = np.asarray(counts.matrix @ of_genes.astype(np.float64)).ravel()
+    depth = find_depth(adata.obs, sums)
     return Inspection(
         name=name,
         n_cells=adata.n_obs,

@@ -116,6 +116,7 @@ def network(
     genes: Annotated[int, typer.Option(help="Genes in a network, at most: the most variable ones.")] = 1000,
     top: Annotated[int, typer.Option(help="Regulators kept per target gene.")] = 20,
     least_cells: Annotated[int, typer.Option(help="Groups with fewer cells get no network.")] = 50,
+    score: Annotated[str, typer.Option(help="specific, or attention as published.")] = "specific",
     device: Device = "auto",
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -128,15 +129,16 @@ def network(
     from cartogene.writing import file_name
 
     _free(out, overwrite)
-    adata, checkpoint, runtime = read(cells), load(model), _runtime(device, seed)
+    adata, checkpoint = read(cells), load(model)
+    chosen: dict[str, Any] = {"genes": genes, "top": top, "score": score, "runtime": _runtime(device, seed)}
     if not groupby:
-        graph = tasks.infer_network(checkpoint, adata, genes=genes, top=top, runtime=runtime)
+        graph = tasks.infer_network(checkpoint, adata, **chosen)
         tell(f"{len(graph):,} edges: {graph.write(out)}")
         return
     if groupby not in adata.obs:
         raise ConfigError(f"groupby: found {groupby!r}, expected a column of obs; it has {', '.join(adata.obs)}")
     groups = adata.obs[groupby].astype(str)
-    found = tasks.infer_networks(checkpoint, adata, groups, least=least_cells, genes=genes, top=top, runtime=runtime)
+    found = tasks.infer_networks(checkpoint, adata, groups, least=least_cells, **chosen)
     out.mkdir(parents=True, exist_ok=True)
     for name, graph in found:
         tell(f"{name}: {len(graph):,} edges: {graph.write(out / f'{file_name(name)}.parquet')}")

@@ -91,6 +91,7 @@ def save(checkpoint: Checkpoint, path: str | Path, *, dtype: torch.dtype = torch
     stored = {k: (v.to(dtype) if v.is_floating_point() else v).cpu().contiguous() for k, v in tensors.items()}
     with whole(path) as unfinished:
         save_file(stored, unfinished, metadata={KEY: json.dumps(meta)})
+        unfinished.chmod(0o644)  # safetensors leaves it readable to its owner alone
     return Path(path)
 
 

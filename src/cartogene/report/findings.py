@@ -100,7 +100,8 @@ def _networks(found: Findings) -> list[Section]:
     text = (
         f"One network per {found.grouped_by}, read off the model's attention: an edge goes from regulator to target. "
         "Its sign is that of the correlation of the two genes in these cells. Attention finds genes that inform about "
-        "each other; it does not prove that one regulates the other. Hubs are the regulators with the largest summed weight.\n\n"
+        "each other; it does not prove that one regulates the other. Hubs are the regulators with the largest summed "
+        "weight.\n\n"
         "The whole networks lie in the folder networks, the hubs in hubs.csv."
     )
     first = next(iter(found.networks))

@@ -56,7 +56,7 @@ def train(model: nn.Module, plan: Plan, folder: Path) -> float:
 
     Returns
     -------
-    Seconds spent on the steps of this call.
+    Seconds spent on the steps, those of interrupted calls included.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def train(model: nn.Module, plan: Plan, folder: Path) -> float:
     """
     fabric = _fabric(plan.runtime)
     optimizer = adamw(model, plan.optim)
-    first = load_state(folder, model, optimizer, plan.settings)
+    first, spent = load_state(folder, model, optimizer, plan.settings)
     lesson, optimizer = fabric.setup(Lesson(model.train(), plan.objective), optimizer)
     started, seen = time.perf_counter(), 0
     with _progress() as progress:
@@ -81,8 +81,9 @@ def train(model: nn.Module, plan: Plan, folder: Path) -> float:
                 speed = seen / (time.perf_counter() - started)
                 valid = {f"valid_{k}": v for k, v in validate(lesson, plan, fabric.device).items()}
                 write_log(folder, {"step": done, "cells_per_s": round(speed, 1)} | losses | valid)
-                save_state(folder, model, optimizer, done, plan.settings)
-    return time.perf_counter() - started
+                total = spent + time.perf_counter() - started
+                save_state(folder, model, optimizer, step=done, seconds=total, settings=plan.settings)
+    return spent + time.perf_counter() - started
 
 
 def _step(

@@ -17,15 +17,18 @@ def write_log(folder: Path, line: dict[str, Any]) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def save_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, settings: str) -> None:
-    """Write everything needed to go on after `step` steps, whole or not at all."""
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "settings": settings}
+def save_state(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, step: int, seconds: float, settings: str
+) -> None:
+    """Write everything needed to go on after `step` steps and `seconds` of work, whole or not at all."""
+    known = {"step": step, "seconds": seconds, "settings": settings}
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()} | known
     with whole(folder / "state.pt") as unfinished:
         torch.save(state, unfinished)
 
 
-def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, settings: str) -> int:
-    """Take up where `save_state` left off; return how many steps are done, 0 if there is nothing to take up.
+def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, settings: str) -> tuple[int, float]:
+    """Take up where `save_state` left off; return the steps done and seconds spent, zeros if there is nothing.
 
     Raises
     ------
@@ -34,7 +37,7 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
     """
     path = folder / "state.pt"
     if not path.exists():
-        return 0
+        return 0, 0.0
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         found = state["settings"]
@@ -47,4 +50,4 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
         )
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
+    return int(state["step"]), float(state["seconds"])

@@ -1,6 +1,7 @@
 """One gene network per group of cells."""
 
 from collections.abc import Iterable, Iterator
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -8,7 +9,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from cartogene.cells.collection import Collection
-from cartogene.errors import CellError
+from cartogene.errors import CellError, ConfigError
 from cartogene.knowledge.graph import GeneGraph
 from cartogene.model.checkpoint import Checkpoint
 from cartogene.provenance import record
@@ -19,6 +20,8 @@ from cartogene.tasks.network.groups import LEAST_CELLS, large_groups
 from cartogene.tasks.network.prune import strongest
 from cartogene.tasks.network.score import QueryKeyMeans
 
+Score = Literal["specific", "attention"]
+
 
 def infer_network(
     checkpoint: Checkpoint,
@@ -27,6 +30,7 @@ def infer_network(
     genes: int = 1000,
     top: int = 20,
     cells: int = 1024,
+    score: Score = "specific",
     runtime: Runtime = DEFAULT,
     advance: Advance = lambda _: None,
 ) -> GeneGraph:
@@ -47,6 +51,10 @@ def infer_network(
         Regulators kept per target.
     cells
         At most so many: the deepest.
+    score
+        ``"attention"`` takes the mean queries as they are (as published): where all genes attend to the same few, so
+        does every target of the network. ``"specific"`` takes of each gene's mean query what differs from the average
+        gene's, so that a regulator counts for how much more this target attends to it than others do.
     runtime
         Device, precision and seed.
     advance
@@ -61,11 +69,13 @@ def infer_network(
     ------
     CellError
         If fewer than three genes are expressed in at least 5 cells.
+    ConfigError
+        If there is no such score.
     CartogeneError
         If the cells cannot be used; see `cartogene.errors`.
     """
     shelf = shelve(adata, checkpoint)
-    return _network(checkpoint, shelf, runtime, advance, genes=genes, top=top, cells=cells)
+    return _network(checkpoint, shelf, runtime, advance, genes=genes, top=top, cells=cells, score=score)
 
 
 def infer_networks(
@@ -78,6 +88,7 @@ def infer_networks(
     genes: int = 1000,
     top: int = 20,
     cells: int = 1024,
+    score: Score = "specific",
     runtime: Runtime = DEFAULT,
     advance: Advance = lambda _: None,
 ) -> Iterator[tuple[str, GeneGraph]]:
@@ -101,13 +112,25 @@ def infer_networks(
     for name in large_groups(labels, least, skip):
         yield (
             name,
-            _network(checkpoint, shelf.take(labels == name), runtime, advance, genes=genes, top=top, cells=cells),
+            _network(
+                checkpoint, shelf.take(labels == name), runtime, advance, genes=genes, top=top, cells=cells, score=score
+            ),
         )
 
 
 def _network(
-    checkpoint: Checkpoint, shelf: Collection, runtime: Runtime, advance: Advance, *, genes: int, top: int, cells: int
+    checkpoint: Checkpoint,
+    shelf: Collection,
+    runtime: Runtime,
+    advance: Advance,
+    *,
+    genes: int,
+    top: int,
+    cells: int,
+    score: Score,
 ) -> GeneGraph:
+    if score not in get_args(Score):
+        raise ConfigError(f"score: found {score!r}, expected one of {', '.join(get_args(Score))}")
     deepest = np.argsort(-shelf.depth, kind="stable")[:cells]
     shelf = shelf.take(np.sort(deepest))
     shelf = _expressed(shelf, least=min(5, len(shelf)))
@@ -122,9 +145,12 @@ def _network(
     )
     for _ in forward(checkpoint, shelf, runtime, genes=chosen, watch=means, advance=advance):
         pass
-    regulator, target, weight = (part.cpu().numpy() for part in strongest(*means.means(), top=top))
+    queries, keys = means.means()
+    if score == "specific":
+        queries = queries - queries.mean(1, keepdim=True)
+    regulator, target, weight = (part.cpu().numpy() for part in strongest(queries, keys, top=top))
     sign = np.sign(_correlation(shelf, chosen, regulator, target)).astype(np.int8)
-    facts = made_by(checkpoint, runtime) | {"cells": len(shelf), "genes": len(chosen), "top": top}
+    facts = made_by(checkpoint, runtime) | {"cells": len(shelf), "genes": len(chosen), "top": top, "score": score}
     return GeneGraph(checkpoint.vocabulary, chosen[regulator], chosen[target], weight, sign, record(**facts))
 
 

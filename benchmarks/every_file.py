@@ -1,0 +1,82 @@
+"""Find out whether the main job ends well on every file of a folder, or with a refusal that says why.
+
+    python benchmarks/every_file.py --data ../shared/data/expression --out benchmarks/results/every_file.csv
+
+Runs ``cartogene run FILE --out DIR`` for each h5ad file in a folder, one after the other, and keeps one row per file:
+how it ended, the last message, seconds, peak memory, and what was found. Files already in the table are left out, so an
+interrupted call goes on.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import anndata
+import pandas as pd
+
+COLUMNS = ["file", "ended", "cells", "genes matched", "outside", "networks", "seconds", "peak GB", "why"]
+
+
+def run(file: Path, threads: int, precision: str) -> dict[str, object]:
+    with tempfile.TemporaryDirectory() as place:
+        out, began = Path(place) / "results", time.perf_counter()
+        command = [
+            sys.executable,
+            "-c",
+            "from cartogene.cli.main import app; app()",
+            "run",
+            str(file),
+            "--out",
+            str(out),
+        ]
+        done = subprocess.run(
+            [*command, "--precision", precision],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        )
+        row: dict[str, object] = {"file": file.name, "seconds": round(time.perf_counter() - began, 1)}
+        said = [line for line in done.stderr.strip().split("\n") if line.strip()]
+        if done.returncode:
+            refused = done.returncode == 1 and "Traceback" not in done.stderr
+            return row | {"ended": "refused" if refused else "FAILED", "why": said[-1] if said else ""}
+        made = json.loads((out / "run.json").read_text())
+        labels = anndata.read_h5ad(out / "cells.h5ad", backed="r").obs["cartogene_cell_type"].astype(str)
+        return row | {
+            "ended": "finished",
+            "cells": len(labels),
+            "genes matched": made["found"]["genes"],
+            "outside": round(float((labels == "outside this model").mean()), 3),
+            "networks": len(list((out / "networks").glob("*.parquet"))),
+            "peak GB": round(made["peak_memory_bytes"] / 2**30, 2),
+            "why": "",
+        }
+
+
+def main() -> None:
+    ask = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    ask.add_argument("--data", type=Path, required=True)
+    ask.add_argument("--out", type=Path, required=True)
+    ask.add_argument("--threads", type=int, default=2)
+    ask.add_argument("--precision", default="float32")
+    asked = ask.parse_args()
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    rows = pd.read_csv(asked.out).to_dict("records") if asked.out.exists() else []
+    for file in sorted(asked.data.glob("*.h5ad"), key=lambda path: path.stat().st_size):
+        if file.name in {row["file"] for row in rows}:
+            continue
+        row = run(file, asked.threads, asked.precision)
+        rows.append(row)
+        pd.DataFrame(rows, columns=COLUMNS).sort_values("file").to_csv(asked.out, index=False)
+        print({key: row.get(key) for key in COLUMNS}, flush=True)
+    print(pd.Series([row["ended"] for row in rows]).value_counts().to_string())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""A batch is the only thing that enters a model."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from cartogene.cells.batch import CellBatch
+
+
+class TestABatch:
+    def test_moves_as_a_whole(self, batch):
+        moved = batch.to(torch.device("meta"))
+        tensors = [moved.genes, moved.counts, moved.depth, moved.total, *moved.labels.values()]
+        assert {tensor.device.type for tensor in tensors} == {"meta"}
+        assert [tensor.shape for tensor in tensors[:4]] == [(5, 20), (5, 20), (5,), (5,)]
+        assert batch.genes.device.type == "cpu"
+
+    def test_stays_the_same_where_it_is(self, batch):
+        same = batch.to(torch.device("cpu"))
+        for name in ("genes", "counts", "depth", "total"):
+            assert torch.equal(getattr(same, name), getattr(batch, name))
+        assert same.labels.keys() == batch.labels.keys()
+
+    def test_cannot_be_changed(self, batch):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            batch.counts = torch.zeros(1)
+
+    def test_needs_no_labels(self):
+        one = torch.ones(1, 1)
+        assert CellBatch(one.long(), one, one[0], one[0]).labels == {}

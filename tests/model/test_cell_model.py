@@ -1,0 +1,112 @@
+"""The one model: embed, mix, read."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from cartogene.errors import ConfigError
+from cartogene.model import presets
+from cartogene.model.cell_model import CellModel
+from cartogene.nn.encoders.learned import Learned
+from cartogene.nn.encoders.log_counts import LogCounts
+from cartogene.nn.heads.zinb import Zinb
+from cartogene.nn.transformer import Transformer
+
+GROUPS = {"cell_type": np.array([[True, True, False]])}
+
+
+def config(**changes) -> CellModel.Config:
+    plain = {
+        "width": 8,
+        "cell_tokens": ("base", "depth"),
+        "genes": (Learned.Config(),),
+        "counts": LogCounts.Config(),
+        "mixers": (Transformer.Config(depth=1, heads=2),),
+        "heads": (Zinb.Config(),),
+    }
+    return CellModel.Config(**(plain | changes))
+
+
+def built(vocabulary, **changes) -> CellModel:
+    torch.manual_seed(0)
+    return config(**changes).build(n_genes=len(vocabulary), groups=GROUPS).eval()
+
+
+class TestEmbedding:
+    def test_sums_who_the_gene_is_over_its_encoders(self, vocabulary, batch):
+        model = built(vocabulary, genes=(Learned.Config(), Learned.Config(scale=1.0)))
+        expected = model.genes[0](batch.genes) + model.genes[1](batch.genes)
+        torch.testing.assert_close(model.identity(batch), expected)
+
+    def test_adds_the_depth_to_its_own_token_only(self, vocabulary, batch):
+        model = built(vocabulary, cell_tokens=("base", "depth", "other"))
+        one, deeper = (
+            model.cell_states(cells, model.identity(batch)) for cells in (batch, replace(batch, depth=batch.depth * 8))
+        )
+        assert (one[:, [0, 2]] == deeper[:, [0, 2]]).all()
+        assert not torch.allclose(one[:, 1], deeper[:, 1])
+        torch.testing.assert_close(one[:, 1], model.cell[1] + model.depth(batch.depth))
+
+    def test_ignores_the_depth_without_a_token_for_it(self, vocabulary, batch):
+        model = built(vocabulary, cell_tokens=("base",))
+        assert model.depth is None
+        assert torch.equal(model(batch).cell, model(replace(batch, depth=batch.depth * 8)).cell)
+
+    def test_starts_every_cell_token_from_the_profile_where_there_is_one(self, vocabulary, batch):
+        model = built(vocabulary, cell_tokens=("base", "other"), cells=presets.tiny().cells)
+        identity = model.identity(batch)
+        states = model.cell_states(batch, identity)
+        torch.testing.assert_close(
+            states - model.cell, model.profile(identity, batch.counts)[:, None].expand(-1, 2, -1)
+        )
+
+
+class TestMixing:
+    def test_applies_the_mixers_in_their_order(self, vocabulary, batch):
+        model = built(vocabulary, mixers=(Transformer.Config(depth=1, heads=2),) * 2)
+        assert len(model.mixers) == 2
+        seen = []
+        model(batch, lambda layer, query, key: seen.append((layer, tuple(query.shape))))
+        assert seen == [(0, (5, 2, 22, 4))] * 2
+
+    def test_may_be_left_out(self, vocabulary, batch):
+        model = built(vocabulary, mixers=())
+        assert torch.equal(model(batch).gene, model.identity(batch) + model.counts(batch.counts))
+
+    def test_uses_no_mask_where_every_place_holds_a_gene(self, vocabulary, batch):
+        masks = []
+
+        class Spy(torch.nn.Module):
+            def forward(self, states, context):
+                masks.append(context.mask)
+                return states
+
+        model = built(vocabulary)
+        model.mixers = torch.nn.ModuleList([Spy()])
+        model(batch)
+        model(replace(batch, genes=batch.genes.clamp(min=1)))
+        assert masks[1] is None
+        assert masks[0].shape == (5, 22)
+        assert masks[0][:, :2].all()
+        assert torch.equal(masks[0][:, 2:], batch.genes != 0)
+
+
+class TestRefuses:
+    @pytest.mark.parametrize("changes", [{"width": 0}, {"cell_tokens": ()}, {"genes": ()}])
+    def test_to_be_made_of_nothing(self, changes):
+        with pytest.raises(ConfigError, match="^width, cell_tokens, genes: each needs at least one"):
+            config(**changes)
+
+    def test_two_cell_tokens_of_one_name(self):
+        with pytest.raises(ConfigError, match=r"^cell_tokens: found \['base', 'base'\], expected different names"):
+            config(cell_tokens=("base", "base"))
+
+    def test_two_heads_of_one_name(self):
+        with pytest.raises(ConfigError, match="heads: "):
+            config(heads=(Zinb.Config(), Zinb.Config()))
+
+    def test_a_head_for_labels_without_a_token(self, vocabulary):
+        with pytest.raises(ConfigError, match="^heads: label family 'cell_type' is not among the cell_tokens"):
+            built(vocabulary, heads=presets.tiny().heads)

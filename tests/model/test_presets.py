@@ -1,0 +1,162 @@
+"""What holds for every preset; a new one is tested by being there."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.distributions import Distribution
+
+from cartogene import settings
+from cartogene.cells.batch import CellBatch
+from cartogene.cells.select import Select
+from cartogene.model.checkpoint import Checkpoint, build, load, save
+from cartogene.train.objectives.denoise import Denoise
+
+
+def strengthened(model):
+    """Make the random weights so large that every part of the model matters."""
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += 0.2 * torch.randn_like(weight)
+        for part in model.modules():
+            if isinstance(part, torch.nn.Embedding) and part.padding_idx is not None:
+                part.weight[part.padding_idx] = 0
+    return model.eval()
+
+
+@pytest.fixture
+def model(small, vocabulary, hierarchy):
+    torch.manual_seed(0)
+    return strengthened(build(small, vocabulary, {"cell_type": hierarchy}))
+
+
+def some(cells: CellBatch, rows, columns=slice(None)) -> CellBatch:
+    return CellBatch(
+        cells.genes[rows][:, columns],
+        cells.counts[rows][:, columns],
+        cells.depth[rows],
+        cells.total[rows],
+        {name: code[rows] for name, code in cells.labels.items()},
+    )
+
+
+def read(model, cells: CellBatch) -> dict[str, torch.Tensor]:
+    """Everything a model says of cells, as arrays of one row per cell; 0 at padding."""
+    out = model(cells)
+    there = cells.genes != 0
+    said = {"cell": out.cell, "gene": out.gene * there[..., None]}
+    for name, head in out.heads.items():
+        if head.batch_shape == there.shape:
+            said[name] = head.mean * there
+            said[f"{name} at 3"] = head.log_prob(torch.full(there.shape, 3.0)).masked_fill(~there, 0)
+        else:
+            said[name] = head.probs
+    return said
+
+
+def agree(one, other, rows=slice(None)):
+    for name, value in one.items():
+        torch.testing.assert_close(
+            value, other[name][rows], atol=2e-5, rtol=2e-4, msg=lambda m, name=name: f"{name}: {m}"
+        )
+
+
+class TestEveryPreset:
+    def test_a_cell_does_not_depend_on_its_neighbours_in_the_batch(self, model, batch):
+        whole = read(model, batch)
+        for row in range(5):
+            agree(read(model, some(batch, [row])), whole, [row])
+        agree(read(model, some(batch, [4, 2, 0])), whole, [4, 2, 0])
+
+    def test_a_cell_does_not_depend_on_padding(self, model, batch):
+        short = some(batch, [1], slice(12))
+        assert (short.genes != 0).all()
+        padded = read(model, some(batch, [1]))
+        for name, value in read(model, short).items():
+            wide = padded[name][:, :12] if padded[name].shape[1] == 20 else padded[name]
+            torch.testing.assert_close(value, wide, atol=2e-5, rtol=2e-4)
+
+    def test_the_order_of_genes_does_not_matter(self, model, batch):
+        order = torch.randperm(20)
+        one, other = read(model, batch), read(model, some(batch, slice(None), order))
+        agree({k: v[:, order] if v.shape[1] == 20 else v for k, v in one.items()}, other)
+
+    @pytest.mark.parametrize("number", [1.0, 1000.0])
+    def test_a_count_stored_where_nothing_was_measured_changes_nothing(self, model, batch, number):
+        dirty = replace(batch, counts=torch.where(batch.genes == 0, number, batch.counts))
+        agree(read(model, batch), read(model, dirty))
+
+    @pytest.mark.parametrize("number", [1.0, 1000.0])
+    def test_such_a_count_is_in_no_loss(self, model, batch, number):
+        def losses(cells):
+            objective = Denoise(Denoise.Config(least=1.0))
+            return objective(model, cells, torch.Generator().manual_seed(0))
+
+        dirty = replace(batch, counts=torch.where(batch.genes == 0, number, batch.counts))
+        clean = losses(batch)
+        for name, loss in losses(dirty).items():
+            torch.testing.assert_close(loss, clean[name], atol=1e-5, rtol=1e-4, msg=name)
+
+    def test_counts_depth_and_genes_all_matter(self, model, batch):
+        before = model(batch).cell
+        others = [
+            replace(batch, counts=batch.counts + (batch.genes != 0)),
+            replace(batch, depth=batch.depth * 4),
+            replace(batch, genes=torch.where(batch.genes != 0, batch.genes % 390 + 1, 0)),
+        ]
+        for other in others:
+            assert not torch.allclose(model(other).cell, before, atol=1e-4)
+
+    def test_every_head_is_a_distribution_under_its_name(self, model, batch):
+        heads = model(batch).heads
+        assert list(heads) == [part.name for part in model.config.heads]
+        assert all(isinstance(head, Distribution) for head in heads.values())
+
+    def test_the_states_have_the_shapes_that_the_settings_say(self, model, batch):
+        out = model(batch)
+        assert out.cell.shape == (5, len(model.config.cell_tokens), model.config.width)
+        assert out.gene.shape == (5, 20, model.config.width)
+
+    def test_settings_survive_a_round_trip(self, preset, small):
+        for config in (preset(), small):
+            assert settings.from_dict(settings.to_dict(config)) == config
+
+    def test_a_seed_gives_the_same_weights(self, small, vocabulary, hierarchy):
+        states = []
+        for _ in range(2):
+            torch.manual_seed(4)
+            states.append(build(small, vocabulary, {"cell_type": hierarchy}).state_dict())
+        assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+    def test_a_watch_changes_nothing(self, model, batch):
+        torch.testing.assert_close(model(batch, lambda *_: None).cell, model(batch).cell)
+
+    def test_every_weight_learns(self, model, batch):
+        losses = Denoise(Denoise.Config())(model.train(), batch, torch.Generator().manual_seed(0))
+        torch.stack(list(losses.values())).sum().backward()
+        silent = [name for name, weight in model.named_parameters() if weight.grad is None]
+        assert not silent
+        assert all(weight.grad.isfinite().all() for weight in model.parameters())
+
+    def test_overfits_one_batch(self, small, vocabulary, hierarchy, batch):
+        torch.manual_seed(0)
+        model = build(small, vocabulary, {"cell_type": hierarchy})
+        objective = Denoise(Denoise.Config(least=1.0, weights={head.name: 1.0 for head in small.heads}))
+        mover = torch.optim.Adam(model.parameters(), lr=1e-2)
+        seen = []
+        for _ in range(60):
+            losses = objective(model, batch, torch.Generator().manual_seed(0))
+            mover.zero_grad()
+            torch.stack(list(losses.values())).sum().backward()
+            mover.step()
+            seen.append({name: loss.item() for name, loss in losses.items()})
+        assert all(seen[-1][name] < 0.8 * seen[0][name] for name in ("counts", "query") if name in seen[0])
+        assert seen[-1]["cell_type"] < 0.05
+
+    def test_its_checkpoint_says_the_same_after_a_round_trip(
+        self, model, vocabulary, hierarchy, batch, checkpoint, tmp_path
+    ):
+        whole = Checkpoint(model, vocabulary, {"cell_type": hierarchy}, Select(), checkpoint.reference)
+        back = load(save(whole, tmp_path / "m.safetensors"))
+        for name, value in read(model, batch).items():
+            assert torch.equal(read(back.model, batch)[name], value), name

@@ -1,0 +1,115 @@
+"""Every encoder, found in its folder: of genes, of counts, of cells."""
+
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+import torch
+
+from cartogene import settings
+from cartogene.nn import encoders
+from cartogene.settings import Settings
+
+
+def parts(first: str) -> list[type]:
+    """The encoders whose `forward` asks for `first`."""
+    found = []
+    for module in pkgutil.iter_modules(encoders.__path__, f"{encoders.__name__}."):
+        for thing in vars(importlib.import_module(module.name)).values():
+            if inspect.isclass(thing) and thing.__module__ == module.name and hasattr(thing, "Config"):
+                asked = list(inspect.signature(thing.forward).parameters)[1]
+                found += [thing] if asked == first else []
+    return found
+
+
+GENES, COUNTS, CELLS = (parts(first) for first in ("genes", "counts", "identity"))
+
+
+def made(part: type, **runtime):
+    torch.manual_seed(0)
+    return part.Config().build(width=8, **runtime).eval()
+
+
+def test_there_is_one_of_each_kind_and_no_other():
+    n_modules = len(list(pkgutil.iter_modules(encoders.__path__)))
+    assert GENES
+    assert COUNTS
+    assert CELLS
+    assert len(GENES + COUNTS + CELLS) == n_modules
+
+
+@pytest.mark.parametrize("part", GENES + COUNTS + CELLS, ids=lambda part: part.__name__)
+class TestEveryEncoder:
+    def test_has_settings_that_survive_a_round_trip(self, part):
+        assert issubclass(part.Config, Settings)
+        assert settings.from_dict(settings.to_dict(part.Config())) == part.Config()
+
+
+@pytest.mark.parametrize("part", GENES, ids=lambda part: part.__name__)
+class TestEveryGeneEncoder:
+    def test_gives_a_vector_per_gene_wherever_the_gene_stands(self, part):
+        genes = torch.tensor([[3, 1, 0], [1, 2, 3]])
+        vectors = made(part, n_genes=3)(genes)
+        assert vectors.shape == (2, 3, 8)
+        assert torch.equal(vectors[0, 1], vectors[1, 0])
+        assert torch.equal(vectors[0, 0], vectors[1, 2])
+        assert not torch.allclose(vectors[0, 0], vectors[0, 1])
+
+    def test_gives_padding_nothing_also_after_learning(self, part):
+        encoder = made(part, n_genes=3).train()
+        mover = torch.optim.SGD(encoder.parameters(), lr=1.0)
+        (encoder(torch.tensor([[0, 1, 0, 3]])) + 1).square().sum().backward()
+        mover.step()
+        assert (encoder(torch.tensor([[0]])) == 0).all()
+
+
+@pytest.mark.parametrize("part", COUNTS, ids=lambda part: part.__name__)
+class TestEveryCountEncoder:
+    def test_gives_a_vector_per_number_whatever_the_shape(self, part):
+        encoder = made(part)
+        counts = torch.tensor([[0.0, 1, 2], [5, 100, 1e4]])
+        vectors = encoder(counts)
+        assert vectors.shape == (2, 3, 8)
+        torch.testing.assert_close(encoder(counts.ravel()), vectors.reshape(6, 8))
+
+    def test_tells_counts_apart(self, part):
+        vectors = made(part)(torch.tensor([0.0, 1, 2, 5, 100, 1e4]))
+        assert torch.cdist(vectors, vectors).add(torch.eye(6)).min() > 1e-3
+
+    def test_stays_finite_for_absurd_counts(self, part):
+        assert made(part)(torch.tensor([0.0, 1e8, 1e30])).isfinite().all()
+
+
+@pytest.mark.parametrize("part", CELLS, ids=lambda part: part.__name__)
+class TestEveryCellEncoder:
+    @pytest.fixture
+    def cell(self):
+        generator = torch.Generator().manual_seed(2)
+        return torch.randn(2, 6, 8, generator=generator), torch.randint(0, 9, (2, 6), generator=generator).float()
+
+    def test_gives_a_vector_per_cell_that_other_cells_do_not_change(self, part, cell):
+        encoder = made(part)
+        both = encoder(*cell)
+        assert both.shape == (2, 8)
+        torch.testing.assert_close(encoder(cell[0][1:], cell[1][1:]), both[1:])
+
+    def test_does_not_depend_on_the_order_of_genes(self, part, cell):
+        encoder, order = made(part), torch.randperm(6)
+        torch.testing.assert_close(encoder(cell[0][:, order], cell[1][:, order]), encoder(*cell))
+
+    def test_does_not_depend_on_padding(self, part, cell):
+        encoder = made(part)
+        wider = torch.cat([cell[0], torch.zeros(2, 3, 8)], 1), torch.cat([cell[1], torch.zeros(2, 3)], 1)
+        torch.testing.assert_close(encoder(*wider), encoder(*cell))
+
+    def test_looks_at_both_genes_and_counts(self, part, cell):
+        encoder, (identity, counts) = made(part), cell
+        assert not torch.allclose(encoder(identity, counts.roll(1, 1)), encoder(identity, counts))
+        assert not torch.allclose(encoder(identity.flip(-1), counts), encoder(identity, counts))
+
+    def test_stays_finite_for_cells_without_counts(self, part, cell):
+        encoder, identity = made(part), cell[0].requires_grad_()
+        vectors = encoder(identity, torch.zeros(2, 6))
+        assert vectors.isfinite().all()
+        assert torch.autograd.grad(vectors.sum(), identity)[0].isfinite().all()

@@ -1,0 +1,157 @@
+"""Every head, found in its folder."""
+
+import importlib
+import inspect
+import pkgutil
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Distribution
+
+from cartogene import settings
+from cartogene.errors import ConfigError
+from cartogene.nn import heads
+from cartogene.nn.distributions import Leaves, shared_counts
+from cartogene.nn.heads.labels import Labels
+from cartogene.nn.heads.query import Query
+from cartogene.nn.heads.zinb import Zinb
+from cartogene.nn.parts import Reading
+
+HEADS = [
+    thing
+    for module in pkgutil.iter_modules(heads.__path__, f"{heads.__name__}.")
+    for thing in vars(importlib.import_module(module.name)).values()
+    if inspect.isclass(thing) and thing.__module__ == module.name and hasattr(thing, "Config")
+]
+GROUPS = {"cell_type": np.array([[True, True, False]]), "tissue": np.zeros((0, 2), bool)}
+TOKENS = ("base", "cell_type", "tissue")
+MASK = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
+
+
+def made(part: type, **changes):
+    torch.manual_seed(0)
+    return part.Config(**changes).build(width=8, cell_tokens=TOKENS, groups=GROUPS).eval()
+
+
+@pytest.fixture
+def reading():
+    """States of two cells of 6 and 4 genes."""
+    generator = torch.Generator().manual_seed(3)
+    cell, gene, identity = (torch.randn(2, n, 8, generator=generator) for n in (3, 6, 6))
+    return Reading(cell, gene, identity, MASK, torch.tensor([40.0, 9.0]))
+
+
+def numbers(found: Distribution) -> torch.Tensor:
+    """What a head says, one row per cell; NaN at padding."""
+    if isinstance(found, Leaves):
+        return found.probs
+    said = torch.stack([found.mean, found.log_prob(torch.full(found.batch_shape, 2.0))], -1)
+    return said.masked_fill(~MASK[: len(said), : said.shape[1], None], torch.nan)
+
+
+def change(reading: Reading, **parts) -> Reading:
+    return reading._replace(**parts)
+
+
+def same(one: Distribution, other: Distribution) -> bool:
+    return torch.allclose(numbers(one), numbers(other), atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("part", HEADS, ids=lambda part: part.__name__)
+class TestEveryHead:
+    def test_has_a_name_and_settings_that_survive_a_round_trip(self, part):
+        config = part.Config()
+        assert "name" in {field.name for field in fields(config)}
+        assert settings.from_dict(settings.to_dict(config)) == config
+
+    def test_gives_a_distribution_with_one_row_per_cell(self, part, reading):
+        found = made(part)(reading)
+        assert isinstance(found, Distribution)
+        assert found.batch_shape[0] == 2
+        assert numbers(found)[0].isfinite().all()
+
+    def test_says_of_a_cell_what_it_would_say_of_it_alone(self, part, reading):
+        head = made(part)
+        alone = head(Reading(*(value[:1] for value in reading)))
+        torch.testing.assert_close(numbers(alone), numbers(head(reading))[:1], equal_nan=True)
+
+    def test_does_not_look_at_padding(self, part, reading):
+        head, hidden = made(part), ~MASK[..., None]
+        other = change(
+            reading, gene=reading.gene.masked_fill(hidden, 9), identity=reading.identity.masked_fill(hidden, 9)
+        )
+        assert same(head(reading), head(other))
+
+    def test_does_not_depend_on_the_order_of_genes(self, part, reading):
+        head, order = made(part), torch.randperm(6)
+        parts = {name: getattr(reading, name)[:, order] for name in ("gene", "identity", "mask")}
+        one, other = head(reading), head(change(reading, **parts))
+        if isinstance(one, Leaves):
+            assert same(one, other)
+        else:
+            torch.testing.assert_close(one.mean[:, order], other.mean)
+
+
+class TestZinb:
+    def test_reads_gene_states_only(self, reading):
+        head = made(Zinb)
+        said = head(reading)
+        assert same(said, head(change(reading, cell=reading.cell + 1, identity=reading.identity + 1)))
+        assert not same(said, head(change(reading, gene=reading.gene.flip(-1))))
+
+    def test_expects_shares_of_the_total(self, reading):
+        head = made(Zinb)
+        np.testing.assert_allclose(head(reading).base.mean.sum(1).detach(), [40, 9], rtol=1e-5)
+        more = head(change(reading, total=reading.total * 3))
+        torch.testing.assert_close(more.base.mean, head(reading).base.mean * 3)
+
+
+class TestQuery:
+    def test_looks_at_who_the_genes_are_and_not_at_what_they_say(self, reading):
+        head = made(Query)
+        said = head(reading)
+        assert same(said, head(change(reading, gene=torch.randn(2, 6, 8))))
+        assert not same(said, head(change(reading, identity=reading.identity.flip(-1))))
+        assert not same(said, head(change(reading, cell=reading.cell.flip(-1))))
+
+    def test_is_recomputed_gene_by_gene(self, reading):
+        head = made(Query)
+        with torch.no_grad():
+            matrices = head.params.weight.view(3, 8, 8)
+            params = torch.zeros(2, 6, 3)
+            for cell in range(2):
+                state = reading.cell[cell].mean(0)
+                for gene in range(6):
+                    asked = head.query(reading.identity[cell, gene])
+                    params[cell, gene] = torch.stack([state @ matrix @ asked for matrix in matrices])
+            torch.testing.assert_close(
+                numbers(head(reading)), numbers(shared_counts(params, MASK, reading.total)), equal_nan=True
+            )
+
+
+class TestLabels:
+    @pytest.mark.parametrize(("family", "n_leaves"), [("cell_type", 3), ("tissue", 2)])
+    def test_read_the_token_of_their_name_and_no_other(self, reading, family, n_leaves):
+        head, token = made(Labels, name=family), TOKENS.index(family)
+        said = head(reading)
+        assert said.probs.shape == (2, n_leaves)
+        for number in range(3):
+            cell = reading.cell.clone()
+            cell[:, number] = cell[:, number].flip(-1)
+            assert same(said, head(change(reading, cell=cell))) == (number != token)
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("sex", r"^heads: label family 'sex' is not among the cell_tokens \['base', 'cell_type', 'tissue'\]"),
+            ("base", r"^heads: label family 'base' is not among the labels \['cell_type', 'tissue'\]; add it"),
+        ],
+    )
+    def test_of_a_family_that_is_not_there_are_refused(self, name, message):
+        with pytest.raises(ConfigError, match=message):
+            made(Labels, name=name)
+
+    def test_keep_the_hierarchy_out_of_the_weights(self):
+        assert not any("groups" in name for name in made(Labels).state_dict())

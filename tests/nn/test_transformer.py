@@ -1,0 +1,130 @@
+"""Attention blocks, recomputed with plain numpy."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import erf, softmax
+
+from cartogene.errors import ConfigError
+from cartogene.nn.parts import Context
+from cartogene.nn.transformer import Transformer
+
+MASK = torch.tensor([[True] * 7, [True] * 5 + [False] * 2, [True] * 3 + [False] * 4])
+
+
+def transformer(width: int = 12, **settings) -> Transformer:
+    """A stack whose random weights are large enough that every one matters."""
+    torch.manual_seed(0)
+    made = Transformer(Transformer.Config(**({"depth": 2, "heads": 3} | settings)), width=width).eval()
+    with torch.no_grad():
+        for weight in made.parameters():
+            weight += 0.3 * torch.randn_like(weight)
+    return made
+
+
+@pytest.fixture
+def states():
+    return torch.randn(3, 7, 12, generator=torch.Generator().manual_seed(1))
+
+
+def norm(x, layer):
+    centred = x - x.mean(-1, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6) * layer["weight"] + layer["bias"]
+
+
+def plain(made, states, mask):
+    """The same stack for one cell, with the whole S x S matrix, in float64."""
+    weights = {name: value.detach().double().numpy() for name, value in made.state_dict().items()}
+
+    def part(name):
+        return {kind: weights[f"{name}.{kind}"] for kind in ("weight", "bias")}
+
+    def linear(x, name):
+        return x @ part(name)["weight"].T + part(name)["bias"]
+
+    seen = []
+    for number in range(len(made.blocks)):
+        at, heads = f"blocks.{number}", made.blocks[number].heads
+        three = linear(norm(states, part(f"{at}.norm1")), f"{at}.qkv")
+        query, key, value = (x.reshape(len(x), heads, -1) for x in np.split(three, 3, axis=-1))
+        seen.append((query, key))
+        scores = np.einsum("shd,thd->hst", query, key) / np.sqrt(query.shape[-1])
+        heard = np.einsum("hst,thd->shd", softmax(np.where(mask, scores, -np.inf), -1), value)
+        states = states + linear(heard.reshape(states.shape), f"{at}.out")
+        up = linear(norm(states, part(f"{at}.norm2")), f"{at}.up")
+        states = states + linear(up * (1 + erf(up / np.sqrt(2))) / 2, f"{at}.down")
+    return norm(states, part("norm")), seen
+
+
+class TestTheStack:
+    def test_is_recomputed_with_a_plain_soft_max(self, states):
+        made = transformer()
+        found = made(states, Context(MASK, None))
+        for cell, mask, out in zip(states, MASK, found, strict=True):
+            expected, _ = plain(made, cell.double().numpy(), mask.numpy())
+            np.testing.assert_allclose(out[mask].detach(), expected[mask.numpy()], atol=1e-4)
+
+    def test_without_a_mask_is_the_same_as_with_one_that_hides_nothing(self, states):
+        made = transformer()
+        one, other = (made(states, Context(mask, None)) for mask in (None, torch.ones(3, 7, dtype=torch.bool)))
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+    def test_does_not_depend_on_what_is_masked(self, states):
+        made, other = transformer(), torch.where(MASK[..., None], states, 50.0)
+        one, two = made(states, Context(MASK, None)), made(other, Context(MASK, None))
+        torch.testing.assert_close(one[MASK], two[MASK], atol=1e-5, rtol=1e-5)
+
+    def test_gives_a_cell_the_same_states_alone_and_without_padding(self, states):
+        made = transformer()
+        together, alone = made(states, Context(MASK, None)), made(states[1:2, :5], Context(None, None))
+        torch.testing.assert_close(together[1:2, :5], alone, atol=1e-5, rtol=1e-5)
+
+    def test_knows_no_order_of_tokens(self, states):
+        made, order = transformer(), torch.randperm(7)
+        one, other = made(states, Context(None, None)), made(states[:, order], Context(None, None))
+        torch.testing.assert_close(one[:, order], other, atol=1e-5, rtol=1e-5)
+
+    def test_lets_every_token_hear_every_other_one(self, states):
+        made = transformer()
+        states.requires_grad_()
+        for token in (0, 6):
+            slope = torch.autograd.grad(made(states, Context(None, None))[0, token].sum() ** 2, states)[0]
+            assert (slope[0].abs().sum(-1) > 1e-6).all()
+            assert (slope[1:] == 0).all()
+
+
+class TestTheWatch:
+    def test_sees_the_queries_and_keys_of_every_layer_in_order(self, states):
+        made, seen = transformer(), []
+        made(states[:1], Context(None, lambda layer, query, key: seen.append((layer, query, key))))
+        _, expected = plain(made, states[0].double().numpy(), np.ones(7, bool))
+        assert [layer for layer, _, _ in seen] == [0, 1]
+        for (_, query, key), (q, k) in zip(seen, expected, strict=True):
+            assert query.shape == (1, 3, 7, 4)
+            np.testing.assert_allclose(query[0].detach(), q.transpose(1, 0, 2), atol=1e-4)
+            np.testing.assert_allclose(key[0].detach(), k.transpose(1, 0, 2), atol=1e-4)
+
+    def test_changes_nothing(self, states):
+        made = transformer()
+        one, other = (made(states, Context(MASK, watch)) for watch in (None, lambda *_: None))
+        assert torch.equal(one, other)
+
+
+class TestDropout:
+    def test_is_there_in_training_only(self, states):
+        made = transformer(dropout=0.5)
+        calm, again = (made(states, Context(None, None)) for _ in range(2))
+        assert torch.equal(calm, again)
+        made.train()
+        assert not torch.equal(made(states, Context(None, None)), calm)
+
+
+class TestRefuses:
+    def test_a_width_that_heads_do_not_divide(self):
+        with pytest.raises(ConfigError, match="^heads: found 5, expected a divisor of the width 12"):
+            Transformer(Transformer.Config(heads=5), width=12)
+
+    @pytest.mark.parametrize("settings", [{"depth": 0}, {"heads": 0}, {"depth": -1}])
+    def test_less_than_one_layer_or_head(self, settings):
+        with pytest.raises(ConfigError, match="^depth, heads: found .*, expected at least 1"):
+            Transformer.Config(**settings)

@@ -1,0 +1,111 @@
+"""Expected counts: of which genes, how much, and where they are written."""
+
+import numpy as np
+import pytest
+
+from cartogene.cells.collection import join
+from cartogene.cells.prepare import prepare
+from cartogene.errors import CellError, ConfigError
+from cartogene.tasks import denoise
+from cartogene.tasks.apply import shelve
+from cartogene.tasks.denoise import log_normalised, most_variable
+
+
+def by_hand(cells) -> np.ndarray:
+    """Log-normalised counts of the columns of `cells`."""
+    counts = cells.X.toarray().astype(np.float64)
+    return np.log1p(counts / counts.sum(1, keepdims=True) * 1e4)
+
+
+class TestVariableGenes:
+    def test_are_those_whose_variance_is_largest_beside_their_mean(self, familiar, cells):
+        values = by_hand(cells)
+        dispersion = values.var(0) / np.maximum(values.mean(0), 1e-3)
+        wanted = cells.var_names[np.argsort(-dispersion)[:20]]
+        chosen = most_variable(shelve(cells, familiar), 20)
+        assert set(familiar.vocabulary.symbol(chosen)) == set(wanted)
+        assert (np.diff(chosen) > 0).all()
+
+    def test_are_all_measured_ones_if_there_are_no_more(self, familiar, cells):
+        shelf = shelve(cells, familiar)
+        assert (most_variable(shelf, 1000) == np.flatnonzero(shelf.panels[0])).all()
+        assert (most_variable(shelf, 300) == np.flatnonzero(shelf.panels[0])).all()
+
+    def test_are_measured_in_every_cell(self, familiar, cells, panel):
+        both = join([shelve(cells, familiar), shelve(panel, familiar)])
+        assert set(familiar.vocabulary.symbol(most_variable(both, 1000))) == set(panel.var_names)
+
+    def test_log_normalised_counts_are_those_of_numpy(self, familiar, cells):
+        shelf = shelve(cells, familiar)
+        found = log_normalised(shelf)[:, familiar.vocabulary.position(prepare(cells, familiar.vocabulary).var_names)]
+        order = [cells.var_names.get_loc(symbol) for symbol in prepare(cells, familiar.vocabulary).var["symbol"]]
+        assert np.allclose(found.toarray(), by_hand(cells)[:, order], atol=1e-4)
+
+
+class TestExpectedCounts:
+    def test_are_of_the_genes_asked_for_and_no_more(self, familiar, cells):
+        found = denoise(familiar, cells, genes=25)
+        assert found.values.shape == (60, 25)
+        assert found.values.dtype == np.float32
+        assert list(found.ids) == list(familiar.vocabulary.id(found.genes))
+        assert (found.genes == most_variable(shelve(cells, familiar), 25)).all()
+
+    def test_are_finite_and_not_negative_and_share_out_no_more_than_was_counted(self, familiar, cells):
+        found = denoise(familiar, cells, genes=25)
+        counted = shelve(cells, familiar).counts[:, found.genes].toarray().sum(1)
+        assert np.isfinite(found.values).all()
+        assert (found.values >= 0).all()
+        assert (found.values.sum(1) <= counted * (1 + 1e-5)).all()
+        assert (found.values.sum(1) > 0).any()
+
+    def test_of_a_cell_without_counts_are_next_to_zero(self, familiar, cells):
+        counts = cells.X.tolil()
+        counts[3] = 0
+        cells.X = counts.tocsr()
+        assert (denoise(familiar, cells, genes=25).values[3] < 1e-6).all()
+
+    def test_can_be_read_by_another_head(self, familiar, cells):
+        gene, query = denoise(familiar, cells, genes=25), denoise(familiar, cells, genes=25, head="query")
+        assert query.facts["head"] == "query"
+        assert not np.allclose(gene.values, query.values)
+
+    @pytest.mark.parametrize("head", ["cell_type", "nothing"])
+    def test_of_a_head_that_reads_no_counts_are_refused(self, familiar, cells, head):
+        with pytest.raises(ConfigError, match=rf"head: found '{head}', expected one that reads counts; .*query"):
+            denoise(familiar, cells, head=head)
+
+    def test_of_no_genes_are_refused(self, familiar, cells):
+        with pytest.raises(ConfigError, match="genes: found 0, expected at least 1"):
+            denoise(familiar, cells, genes=0)
+
+
+class TestLayer:
+    def test_has_a_column_per_id_and_nan_where_nothing_was_denoised(self, familiar, cells):
+        found = denoise(familiar, cells, genes=25)
+        wanted = np.array([found.ids[3], "ENSG_unknown", "", found.ids[0], found.ids[3]], dtype=object)
+        layer = found.layer(wanted)
+        assert (layer[:, [0, 3, 4]] == found.values[:, [3, 0, 3]]).all()
+        assert np.isnan(layer[:, [1, 2]]).all()
+
+    def test_of_prepared_cells_is_all_that_is_written(self, familiar, cells, everything):
+        ready = prepare(cells, familiar.vocabulary)
+        before = everything(ready)
+        found = denoise(familiar, ready, genes=25)
+        assert found.to_anndata(ready) is ready
+        after = everything(ready)
+        assert set(after) - set(before) == {"layers[cartogene_denoised]", "uns[cartogene][denoise]"}
+        assert {key: after[key] for key in before} == before
+        written = ~np.isnan(ready.layers["cartogene_denoised"])
+        assert (written == ready.var_names.isin(found.ids)).all()
+
+    def test_goes_to_the_columns_whose_ids_are_told(self, familiar, cells, human_genes):
+        found = denoise(familiar, cells, genes=25)
+        found.to_anndata(cells, human_genes.index.to_numpy(object))
+        layer = cells.layers["cartogene_denoised"]
+        of_gene = dict(zip(found.ids, found.values.T, strict=True))
+        for column, gene in enumerate(human_genes.index):
+            assert (layer[:, column] == of_gene[gene]).all() if gene in of_gene else np.isnan(layer[:, column]).all()
+
+    def test_of_other_cells_is_not_written(self, familiar, cells):
+        with pytest.raises(CellError, match="result of denoise: found 60 cells, but this AnnData has 59"):
+            denoise(familiar, cells, genes=25).to_anndata(cells[:59].copy())
