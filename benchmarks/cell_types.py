@@ -4,8 +4,8 @@
 
 Truth is brought to the terms the model knows: a finer truth counts as its closest known ancestor, a predicted leaf
 below a coarse truth counts as right, and of a cell type the model does not know "outside this model" is the right
-answer. Cells without a label are left out. Beside it, on the same truth: the most frequent class, and logistic regression on 25
-principal components *trained on other cells of the same data* in five folds, which the model never is.
+answer. Cells without a label are left out. Beside it, on the same truth: the most frequent class, and logistic
+regression on 25 principal components *trained on other cells of the same data* in five folds, which the model never is.
 
 The last part says which share of the cells lies outside the model, in data far from and close to its training.
 """

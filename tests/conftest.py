@@ -92,7 +92,7 @@ def collection(cells, vocabulary):
 
 @pytest.fixture(scope="session")
 def collect(vocabulary):
-    """A collection out of plain arrays over the first genes of the vocabulary: counts, and what was measured of each."""
+    """Make a collection of plain counts over the first genes of the vocabulary, and of what was measured of each."""
     from cartogene.cells.collection import Collection
 
     def make(counts, measured=None, *, depth=None, **columns):
@@ -142,7 +142,7 @@ def checkpoint(vocabulary, hierarchy):
         model = build(presets.tiny(width=16, depth=2, heads=2), vocabulary, {"cell_type": hierarchy}).eval()
         with torch.no_grad():
             for weight in model.parameters():
-                weight += 0.2 * torch.randn_like(weight)
+                weight.add_(torch.randn_like(weight), alpha=0.2)
             model.genes[0].table.weight[0] = 0
         shares = torch.rand(2, len(vocabulary) + 1)
         profiles = torch.rand(4, len(vocabulary) + 1) * 5

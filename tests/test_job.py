@@ -9,13 +9,16 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
-from cartogene import job
+import cartogene as cg
+from cartogene import job, plots
 from cartogene.cells.schema import read
 from cartogene.errors import CartogeneError, ConfigError, FileError
 from cartogene.genes.table import load
 from cartogene.model.checkpoint import save
 from cartogene.opening import Options
+from cartogene.report import embed
 from cartogene.runtime import Runtime
 from cartogene.tasks.annotate import OUTSIDE
 from cartogene.train.typical import learn
@@ -43,9 +46,11 @@ def file(cells, tmp_path) -> Path:
 
 
 @pytest.fixture
-def plain_map(monkeypatch):
-    """The first two numbers of each vector instead of a UMAP, which takes a while to be compiled."""
+def no_pictures(monkeypatch):
+    """Neither a UMAP nor the drawing of networks, with which a small run spends nearly all of its time."""
     monkeypatch.setattr(job, "umap", lambda embedding, *, seed: embedding.vectors[:, :2])
+    monkeypatch.setattr(plots, "network", lambda edges: Figure().add_subplot())
+    monkeypatch.setattr(embed, "data_uri", lambda figure: "data:,")
 
 
 def write(cells, folder: Path) -> Path:
@@ -67,7 +72,7 @@ def fail(error):
     return wrong
 
 
-pytestmark = pytest.mark.usefixtures("plain_map")
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 class TestFolder:
@@ -121,8 +126,6 @@ class TestCells:
         assert set(result.uns["cartogene"]) == {"embed", "annotate", "denoise"}
 
     def test_are_what_the_tasks_say_of_them(self, result, file, model):
-        import cartogene as cg
-
         wanted = cg.tl.annotate(cg.tl.embed(read(file), model), model)
         assert np.allclose(result.obsm["X_cartogene"], wanted.obsm["X_cartogene"], atol=1e-6)
         assert result.obs["cartogene_cell_type"].tolist() == wanted.obs["cartogene_cell_type"].tolist()
@@ -308,12 +311,13 @@ class TestRecord:
 
 class TestRepeated:
     def test_with_the_same_seed_the_results_are_the_same(self, file, options, tmp_path, monkeypatch):
-        monkeypatch.undo()  # with the real map
+        monkeypatch.undo()  # with pictures
         for name in ("one", "two"):
             job.run(file, tmp_path / name, options)
         one, two = tree(tmp_path / "one"), tree(tmp_path / "two")
         tables = {name for name in one if name.endswith((".parquet", ".csv"))}
         assert len(tables) == 3
+        assert (tmp_path / "one" / "report.html").read_text().count("data:image/") >= 3
         assert all(one[name] == two[name] for name in tables)
         first, second = (read(tmp_path / name / "cells.h5ad") for name in ("one", "two"))
         assert first.obs.equals(second.obs)

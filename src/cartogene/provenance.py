@@ -3,6 +3,7 @@
 import datetime
 import hashlib
 import platform
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ def record(**facts: Any) -> dict[str, Any]:
     0
     """
     return facts | {
-        "cartogene": version("cartogene"),
+        "cartogene": str(sys.modules["cartogene"].__version__),  # also where it runs from its sources
         "packages": {name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -17,7 +17,7 @@ def strengthened(model):
     """Make the random weights so large that every part of the model matters."""
     with torch.no_grad():
         for weight in model.parameters():
-            weight += 0.2 * torch.randn_like(weight)
+            weight.add_(torch.randn_like(weight), alpha=0.2)
         for part in model.modules():
             if isinstance(part, torch.nn.Embedding) and part.padding_idx is not None:
                 part.weight[part.padding_idx] = 0

@@ -33,7 +33,7 @@ def draw(collect, kinds):
 
 
 def plain(profiles, counts, measured):
-    """The best correlation of one cell with a profile over what reachable correlation there is, written down plainly."""
+    """The best correlation of one cell with a profile, over the one that can be reached, written down plainly."""
     found = []
     for profile in profiles[:, 1:]:
         genes = measured & ~np.isnan(profile)
@@ -43,8 +43,8 @@ def plain(profiles, counts, measured):
         power = np.log2(np.clip(shown.sum(), 4, 2**17))
         grid = []
         for whole in (int(np.floor(power)), int(np.floor(power)) + 1):
-            yield_ = reference._Reachable(profiles[:, 1:][:, genes])._at_power(whole)
-            grid.append(yield_[[np.array_equal(row[genes], mean) for row in profiles[:, 1:]]][0])
+            reached = reference._Reachable(profiles[:, 1:][:, genes])._at_power(whole)
+            grid.append(reached[[np.array_equal(row[genes], mean) for row in profiles[:, 1:]]][0])
         expected = grid[0] + (grid[1] - grid[0]) * (power - np.floor(power))
         seen = np.corrcoef(np.log1p(shown / max(shown.sum(), 1) * 1e4), mean)[0, 1]
         found.append(seen / np.clip(expected, 0.05, 1))

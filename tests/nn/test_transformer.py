@@ -18,7 +18,7 @@ def transformer(width: int = 12, **settings) -> Transformer:
     made = Transformer(Transformer.Config(**({"depth": 2, "heads": 3} | settings)), width=width).eval()
     with torch.no_grad():
         for weight in made.parameters():
-            weight += 0.3 * torch.randn_like(weight)
+            weight.add_(torch.randn_like(weight), alpha=0.3)
     return made
 
 

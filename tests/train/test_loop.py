@@ -175,5 +175,7 @@ class TestRefuses:
             return there(name, *rest)
 
         monkeypatch.setattr("cartogene.extras.importlib.import_module", absent)
-        with pytest.raises(ExtraError, match=r"^pre-training needs .*'lightning_fabric'.*pip install 'cartogene\[train\]'"):
+        with pytest.raises(
+            ExtraError, match=r"^pre-training needs .*'lightning_fabric'.*pip install 'cartogene\[train\]'"
+        ):
             train(fresh(), plan, tmp_path)
