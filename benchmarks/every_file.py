@@ -2,9 +2,9 @@
 
     python benchmarks/every_file.py --data ../shared/data/expression --out benchmarks/results/every_file.csv
 
-Runs ``cartogene run FILE --out DIR`` for each h5ad file in a folder, one after the other, and keeps one row per file:
-how it ended, the last message, seconds, peak memory, and what was found. Files already in the table are left out, so an
-interrupted call goes on.
+Runs ``cartogene run FILE --out DIR`` for each h5ad file in a folder, `--jobs` at a time with one thread each, and keeps
+one row per file: how it ended, the last message, seconds, peak memory, what was found. Files already in the table are
+left out, so an interrupted call goes on. ``--more "--genes 300"`` and the like is handed to every run.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import anndata
@@ -22,7 +23,7 @@ import pandas as pd
 COLUMNS = ["file", "ended", "cells", "genes matched", "outside", "networks", "seconds", "peak GB", "why"]
 
 
-def run(file: Path, threads: int, precision: str) -> dict[str, object]:
+def run(file: Path, more: list[str]) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as place:
         out, began = Path(place) / "results", time.perf_counter()
         command = [
@@ -34,13 +35,8 @@ def run(file: Path, threads: int, precision: str) -> dict[str, object]:
             "--out",
             str(out),
         ]
-        done = subprocess.run(
-            [*command, "--precision", precision],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-        )
+        single = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+        done = subprocess.run([*command, *more], capture_output=True, text=True, check=False, env=single)
         row: dict[str, object] = {"file": file.name, "seconds": round(time.perf_counter() - began, 1)}
         said = [line for line in done.stderr.strip().split("\n") if line.strip()]
         if done.returncode:
@@ -63,18 +59,19 @@ def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     ask.add_argument("--data", type=Path, required=True)
     ask.add_argument("--out", type=Path, required=True)
-    ask.add_argument("--threads", type=int, default=2)
-    ask.add_argument("--precision", default="float32")
+    ask.add_argument("--jobs", type=int, default=2)
+    ask.add_argument("--more", default="")
     asked = ask.parse_args()
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     rows = pd.read_csv(asked.out).to_dict("records") if asked.out.exists() else []
-    for file in sorted(asked.data.glob("*.h5ad"), key=lambda path: path.stat().st_size):
-        if file.name in {row["file"] for row in rows}:
-            continue
-        row = run(file, asked.threads, asked.precision)
-        rows.append(row)
-        pd.DataFrame(rows, columns=COLUMNS).sort_values("file").to_csv(asked.out, index=False)
-        print({key: row.get(key) for key in COLUMNS}, flush=True)
+    known = {row["file"] for row in rows}
+    files = sorted(asked.data.glob("*.h5ad"), key=lambda path: -path.stat().st_size)
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        todo = [pool.submit(run, file, asked.more.split()) for file in files if file.name not in known]
+        for done in as_completed(todo):
+            rows.append(done.result())
+            pd.DataFrame(rows, columns=COLUMNS).sort_values("file").to_csv(asked.out, index=False)
+            print({key: rows[-1].get(key) for key in COLUMNS}, flush=True)
     print(pd.Series([row["ended"] for row in rows]).value_counts().to_string())
 
 

@@ -38,7 +38,7 @@ class TestInspect:
         cells.write_h5ad(tmp_path / "[red]blood.h5ad")
         done = cartogene("inspect", tmp_path / "[red]blood.h5ad")
         assert done.exit_code == 0
-        assert "layers['[bold]mine']" in done.stderr
+        assert "[bold]mine" in done.stderr
         assert "[red]blood.h5ad" in done.stderr
 
 

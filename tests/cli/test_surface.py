@@ -29,16 +29,15 @@ def spelt(parameter: Any) -> str:
 
 
 def surface() -> str:
-    """Every command with its arguments, and below it its options with their types and defaults."""
+    """Every command with its arguments, and below it its options with their defaults."""
     lines = []
     for name, command in commands(typer.main.get_command(app), "cartogene"):
         arguments = [spelt(parameter) for parameter in command.params if parameter.param_type_name == "argument"]
         lines.append(" ".join([name, *arguments]))
         for option in command.params:
-            if option.param_type_name == "option":
-                kind = "" if option.is_flag else f" {option.type.name}"
-                default = " (required)" if option.required else f" = {option.default!r}"
-                lines.append(f"    {', '.join(option.opts)}{kind}{default}")
+            if option.param_type_name == "option" and "completion" not in option.name:
+                default = "required" if option.required else repr(option.default)
+                lines.append(f"    {', '.join(option.opts)}: {default}")
     return "\n".join(lines) + "\n"
 
 

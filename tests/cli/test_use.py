@@ -62,7 +62,7 @@ class TestOneTask:
 
     @pytest.mark.parametrize("error", [RuntimeError("midway"), KeyboardInterrupt()], ids=["error", "Ctrl-C"])
     def test_that_stops_midway_leaves_the_former_file_and_no_other(
-        self, cartogene, command, out, file, model, tmp_path, monkeypatch, error
+        self, cartogene, command, out, file, *, model, tmp_path, monkeypatch, error
     ):
         out.write_text("mine")
 
@@ -103,7 +103,9 @@ class TestOneTask:
 
 class TestDenoise:
     def test_takes_the_number_of_genes(self, cartogene, file, model, tmp_path):
-        assert cartogene("denoise", file, "--out", tmp_path / "out.h5ad", "--model", model, "--genes", 30).exit_code == 0
+        assert (
+            cartogene("denoise", file, "--out", tmp_path / "out.h5ad", "--model", model, "--genes", 30).exit_code == 0
+        )
         assert np.isfinite(read(tmp_path / "out.h5ad").layers["cartogene_denoised"]).all(0).sum() == 30
 
     def test_of_no_genes_is_refused(self, cartogene, file, model, tmp_path):
@@ -143,6 +145,11 @@ class TestNetwork:
         assert self.call(cartogene, file, model, tmp_path, "--groupby", "kind").exit_code == 130
         assert {path.name for path in tmp_path.iterdir()} == {"blood.h5ad", "small.safetensors"}
 
+    def test_takes_the_score(self, cartogene, file, model, tmp_path):
+        self.call(cartogene, file, model, tmp_path, "--score", "attention")
+        wanted = cg.tl.infer_network(read(file), str(model), genes=30, score="attention").to_table()
+        assert pd.read_parquet(tmp_path / "out").equals(wanted)
+
     def test_with_no_regulator_per_target_is_refused(self, cartogene, file, model, tmp_path):
         done = self.call(cartogene, file, model, tmp_path, "--top", 0)
         assert done.exit_code == 1
@@ -153,10 +160,12 @@ class TestNetwork:
 class TestRun:
     def test_passes_every_option_on(self, cartogene, file, model, tmp_path, monkeypatch):
         seen = {}
-        monkeypatch.setattr(job, "run", lambda cells, out, options, **_: seen.update(cells=cells, out=out, options=options))
+        monkeypatch.setattr(
+            job, "run", lambda cells, out, options, **_: seen.update(cells=cells, out=out, options=options)
+        )
         given = {
-            "model": model, "label": "kind", "groupby": "donor", "genes": 7, "top": 3, "least-cells": 9, "layer": "mine",
-            "organism": "human", "device": "cpu", "precision": "bfloat16", "seed": 5,
+            "model": model, "label": "kind", "groupby": "donor", "genes": 7, "top": 3, "least-cells": 9,
+            "layer": "mine", "organism": "human", "device": "cpu", "precision": "bfloat16", "seed": 5,
         }  # fmt: skip
         words = [word for name, value in given.items() for word in (f"--{name}", value)]
         assert cartogene("run", file, "--out", tmp_path / "out", *words, "--overwrite").exit_code == 0

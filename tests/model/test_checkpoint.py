@@ -130,6 +130,9 @@ class TestTheFile:
         assert path.read_bytes() == b"former"
         assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
 
+    def test_can_be_read_by_others(self, written):
+        assert written.stat().st_mode & 0o444 == 0o444
+
     def test_is_not_written_where_there_is_no_folder(self, checkpoint, tmp_path):
         with pytest.raises(FileError, match=r"m\.safetensors: cannot be written"):
             save(checkpoint, tmp_path / "nowhere" / "m.safetensors")

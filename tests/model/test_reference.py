@@ -17,7 +17,7 @@ def kinds():
 
 @pytest.fixture
 def profiles(kinds):
-    return np.pad(log_share(kinds * 1e6), ((0, 0), (1, 0))).astype(np.float32)
+    return np.pad(log_share((kinds * 1e6).astype(np.float32)), ((0, 0), (1, 0)))
 
 
 @pytest.fixture

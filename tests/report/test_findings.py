@@ -55,7 +55,7 @@ def found() -> Findings:
                 "name": "tiny",
                 "licence": "BSD-3-Clause",
                 "parameters": 4_000_000,
-                "training": {"cells": 51_234, "passes": 1.5, "cells_per_study": {"study one": 50_000, "study two": 1_234}},
+                "training": {"cells": 51_234, "passes": 1.5, "cells_per_study": {"study one": 50_000, "two": 1_234}},
             },
             "device": "cpu",
             "precision": "float32",
@@ -79,7 +79,9 @@ def page(found) -> str:
 def table(page: str, caption: str) -> pd.DataFrame:
     """The one table of the page with this caption."""
     (block,) = [block for block in page.split('<div class="table">')[1:] if caption in unescape(block)]
-    rows = [re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row, re.DOTALL) for row in re.findall(r"<tr>.*?</tr>", block, re.DOTALL)]
+    rows = [
+        re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row, re.DOTALL) for row in re.findall(r"<tr>.*?</tr>", block, re.DOTALL)
+    ]
     return pd.DataFrame([list(map(unescape, row)) for row in rows[1:]], columns=list(map(unescape, rows[0])))
 
 

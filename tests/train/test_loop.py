@@ -113,6 +113,15 @@ class TestResuming:
         train(resumed, plan, tmp_path)
         assert same_weights(whole, resumed)
 
+    def test_counts_the_seconds_of_interrupted_calls_too(self, plan, fresh, tmp_path, monkeypatch):
+        clock = iter(range(0, 10_000, 10))
+        monkeypatch.setattr("cartogene.train.loop.time.perf_counter", lambda: next(clock))
+        with pytest.raises(KeyboardInterrupt):
+            train(fresh(), breaking(plan, 5, KeyboardInterrupt), tmp_path)
+        spent = torch.load(tmp_path / "state.pt")["seconds"]
+        assert spent > 0
+        assert train(fresh(), plan, tmp_path) > spent
+
     def test_of_a_finished_training_changes_nothing(self, whole, plan, fresh, tmp_path):
         again = fresh()
         train(again, plan, tmp_path / "whole")

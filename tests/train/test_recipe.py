@@ -1,6 +1,7 @@
 """A recipe and a folder of cells become a checkpoint."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -193,6 +194,11 @@ class TestPretraining:
 
 
 class TestRefusesToGoOn:
+    @pytest.fixture
+    def finished(self, finished, tmp_path):
+        """A copy, in case it goes on all the same."""
+        return Path(shutil.copytree(finished.parent, tmp_path / "finished")) / finished.name
+
     def test_with_another_recipe_in_the_same_folder(self, finished, recipe, data):
         with pytest.raises(WeightsError, match="other settings or data"):
             pretrain(read(recipe(("steps = 6", "steps = 9"), name="longer.toml")), data, finished.parent)

@@ -9,7 +9,7 @@ from cartogene.nn.encoders.profile import Profile
 class TestTheProfile:
     def test_is_recomputed_from_the_weighted_mean_of_gene_vectors(self):
         encoder = Profile(Profile.Config(), width=8)
-        identity, counts = torch.randn(2, 5, 8), torch.tensor([[0.0, 1, 2, 3, 4], [7, 0, 0, 0, 100]])
+        identity, counts = 0.01 * torch.randn(2, 5, 8), torch.tensor([[0.0, 1, 2, 3, 4], [7, 0, 0, 0, 100]])
         weight = np.log2(1 + counts.numpy())
         mean = np.einsum("bt,btd->bd", weight / weight.sum(1, keepdims=True), identity.numpy())
         torch.testing.assert_close(encoder(identity, counts), encoder.layers(torch.from_numpy(mean)))

@@ -42,7 +42,7 @@ class Planted(nn.Module):
         watch(0, query[:, None], key[:, None])
 
 
-def attention(checkpoint, cells, genes) -> np.ndarray:
+def attention(checkpoint, cells, genes, score) -> np.ndarray:
     """All pairs of `genes`, full matrix: row = target (asks), column = regulator (answers)."""
     seen = Recorder()
     for _ in forward(checkpoint, shelve(cells, checkpoint), DEFAULT, genes=genes, watch=seen):
@@ -53,6 +53,8 @@ def attention(checkpoint, cells, genes) -> np.ndarray:
         query, key = (np.concatenate([states[i] for states in seen.layers[layer]]) for i in (0, 1))
         for head in range(query.shape[1]):
             q, k = query[:, head, 3:].mean(0, dtype=np.float64), key[:, head, 3:].mean(0, dtype=np.float64)
+            if score == "specific":
+                q -= q.mean(0)  # what all genes ask for says nothing of this one
             logits = q @ k.T / np.sqrt(q.shape[1])
             np.fill_diagonal(logits, -np.inf)
             weight = np.exp(logits - logits.max(1, keepdims=True))
@@ -66,11 +68,12 @@ def expressed(cells) -> np.ndarray:
 
 
 class TestRecomputed:
-    def test_the_edges_are_the_strongest_of_the_whole_attention_matrix(self, familiar, cells):
-        graph = infer_network(familiar, cells, genes=300, top=4)
+    @pytest.mark.parametrize("score", ["attention", "specific"])
+    def test_the_edges_are_the_strongest_of_the_whole_attention_matrix(self, familiar, cells, score):
+        graph = infer_network(familiar, cells, genes=300, top=4, score=score)
         genes = np.sort(familiar.vocabulary.position(shelve_ids(familiar, cells[:, expressed(cells)])))
         assert (graph.genes == genes).all()
-        whole = attention(familiar, cells, genes)
+        whole = attention(familiar, cells, genes, score)
         order = np.argsort(-whole, axis=1)[:, :4]
         wanted = {
             (genes[regulator], gene): whole[row, regulator]
@@ -149,11 +152,13 @@ class TestShape:
         every = infer_network(familiar, cells, genes=30, top=29)
         assert np.allclose(pd.Series(every.weight).groupby(every.target).sum(), 1, atol=1e-5)
 
-    def test_an_edge_goes_from_the_gene_attended_to_to_the_gene_that_attends(self, familiar, cells):
+    @pytest.mark.parametrize("score", ["attention", "specific"])
+    def test_an_edge_goes_from_the_gene_attended_to_to_the_gene_that_attends(self, familiar, cells, score):
         regulator, target = cells.var_names[4], cells.var_names[11]
         place = {symbol: number for number, symbol in enumerate(familiar.vocabulary.symbols, 1)}
         model = Planted(familiar.model.config, place[regulator], place[target])
-        strongest = infer_network(replace(familiar, model=model), cells, genes=300).to_table().iloc[0]
+        graph = infer_network(replace(familiar, model=model), cells, genes=300, score=score)
+        strongest = graph.to_table().iloc[0]
         assert (strongest["regulator"], strongest["target"], strongest["rank"]) == (regulator, target, 1)
         assert strongest["weight"] > 0.99
 
@@ -181,6 +186,10 @@ class TestRefusals:
         (name,) = options
         with pytest.raises(ConfigError, match=f"{name}: found 0"):
             infer_network(familiar, cells, **options)
+
+    def test_a_score_that_there_is_not(self, familiar, cells):
+        with pytest.raises(ConfigError, match="score: found 'raw', expected one of specific, attention"):
+            infer_network(familiar, cells, score="raw")
 
     @pytest.mark.parametrize("n_groups", [59, 61])
     def test_groups_of_another_number_of_cells(self, familiar, cells, n_groups):
