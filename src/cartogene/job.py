@@ -79,8 +79,8 @@ def run(
             opened = open_cells(cells, options)
         for sentence in decided(opened, options):
             told(sentence)
-        results = _results(opened, options, clock, told, track)
-        with _timed(clock, "write"):
+        results = _results(opened, options, clock, track)
+        with _timed(clock, "write", track):
             results.adata.write_h5ad(folder / "cells.h5ad", compression="gzip")
             _write_networks(folder, results.networks)
         made = record(
@@ -93,7 +93,8 @@ def run(
         clock["all"] = time.perf_counter() - started
         made |= {"seconds": {k: round(v, 2) for k, v in clock.items()}, "peak_memory_bytes": peak_memory()}
         (folder / "run.json").write_text(json.dumps(made, indent=1, default=str), encoding="utf-8")
-        write(compose(_findings(opened, results, made)), folder / "report.html")
+        with _timed({}, "report", track):
+            write(compose(_findings(opened, results, made)), folder / "report.html")
     return out / "report.html"
 
 
@@ -107,9 +108,7 @@ class _Results:
     notes: tuple[str, ...]
 
 
-def _results(
-    opened: Opened, options: Options, clock: dict[str, float], told: Callable[[str], None], track: Track
-) -> _Results:
+def _results(opened: Opened, options: Options, clock: dict[str, float], track: Track) -> _Results:
     """Run every task on the opened cells and write into a copy of them."""
     checkpoint, ready, runtime = opened.checkpoint, opened.ready, options.runtime
     adata, notes = opened.adata.copy(), []
@@ -118,14 +117,13 @@ def _results(
         embedding = embed(checkpoint, ready, seen=seen)
         annotation = annotate(checkpoint, ready, seen=seen)
         annotation.to_anndata(embedding.to_anndata(adata))
-    with _timed(clock, "UMAP"):
-        told("laying the cells out (UMAP)")
+    with _timed(clock, "UMAP", track):
         adata.obsm["X_cartogene_umap"] = umap(embedding, seed=runtime.seed)
     if adata.n_obs * adata.n_vars * 4 <= UNWRITTEN:
         with _timed(clock, "denoise"):
             advance = track("denoise", ready.n_obs)
             denoised = denoise(checkpoint, ready, genes=options.genes, runtime=runtime, advance=advance)
-            denoised.to_anndata(adata, opened.column_ids)
+            denoised.to_anndata(adata, opened.found.ids_of(adata.var_names))
     else:
         size = adata.n_obs * adata.n_vars * 4 / 2**30
         notes.append(
@@ -187,7 +185,10 @@ def _write_networks(folder: Path, networks: Mapping[str, GeneGraph]) -> None:
 
 
 @contextmanager
-def _timed(clock: dict[str, float], what: str) -> Iterator[None]:
-    began = time.perf_counter()
+def _timed(clock: dict[str, float], what: str, track: Track | None = None) -> Iterator[None]:
+    """Put down how long the block took; with `track`, show that it is under way."""
+    began, advance = time.perf_counter(), track(what, 1) if track else None
     yield
     clock[what] = time.perf_counter() - began
+    if advance:
+        advance(1)

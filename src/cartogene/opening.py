@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from numpy.typing import NDArray
 
 from cartogene.cells import schema
 from cartogene.cells.prepare import prepare
@@ -84,12 +83,6 @@ class Opened:
     ready: AnnData
     checkpoint: Checkpoint
     given: str  # obs column with labels to compare with, "" if there is none
-
-    @property
-    def column_ids(self) -> NDArray[np.object_]:
-        """Ensembl id of each gene column of `adata`, "" where it has none."""
-        known = dict(zip(self.found.names, self.found.identity["id"], strict=True))
-        return np.array([known.get(name, "") for name in self.adata.var_names], dtype=object)
 
 
 def open_cells(cells: Path, options: Options) -> Opened:

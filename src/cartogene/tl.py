@@ -7,6 +7,8 @@ from typing import Any
 
 from anndata import AnnData
 
+from cartogene.cells.prepare import prepare
+from cartogene.cells.schema import inspect
 from cartogene.knowledge.graph import GeneGraph
 from cartogene.model.checkpoint import Checkpoint, load
 from cartogene.tasks import annotate as _annotate
@@ -31,7 +33,10 @@ def denoise(adata: AnnData, model: str | Checkpoint = "tiny", **options: Any) ->
 
     Genes that were not denoised are NaN in the layer.
     """
-    return _denoise(_checkpoint(model), adata, **options).to_anndata(adata)
+    checkpoint = _checkpoint(model)
+    found = inspect(adata, fallback=checkpoint.vocabulary.organism)
+    ready = prepare(adata, checkpoint.vocabulary, found=found)
+    return _denoise(checkpoint, ready, **options).to_anndata(adata, found.ids_of(adata.var_names))
 
 
 def infer_network(

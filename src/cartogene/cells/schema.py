@@ -45,6 +45,11 @@ class Inspection:
     depth_from: str  # "sum of the counts" or "obs['n_counts']"
     notes: tuple[str, ...]
 
+    def ids_of(self, names: pd.Index) -> npt.NDArray[np.object_]:
+        """Give the Ensembl id of each of these columns of the cells, "" where it has none."""
+        known = dict(zip(self.names, self.identity["id"], strict=True))
+        return np.array([known.get(name, "") for name in names], dtype=object)
+
     def facts(self) -> dict[str, Any]:
         """Give a summary of plain values, for reports and JSON."""
         known = self.identity["id"] != ""

@@ -35,7 +35,6 @@ def tracking() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("cells"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
@@ -43,7 +42,7 @@ def tracking() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
 
         def start(what: str, total: int) -> Callable[[int], None]:
             if progress.disable:
-                tell(f"{what}: {total:,} cells")
+                tell(f"{what} ..." if total == 1 else f"{what}: {total:,} cells ...")
             task = progress.add_task(what, total=total)
             return lambda done: progress.advance(task, done)
 

@@ -1,6 +1,7 @@
 """Commands that use a model: run, embed, annotate, denoise, network."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,7 +80,8 @@ def embed(
     """Give every cell a vector; write the cells with obsm["X_cartogene"]."""
     from cartogene import tl
 
-    _each(cells, out, overwrite, lambda adata: tl.embed(adata, model, runtime=_runtime(device, seed)))
+    change = partial(tl.embed, model=model, runtime=_runtime(device, seed))
+    _each("embed", cells, out, overwrite, change)
 
 
 def annotate(
@@ -88,7 +90,8 @@ def annotate(
     """Label every cell; write the cells with obs["cartogene_cell_type"] and how sure the model is."""
     from cartogene import tl
 
-    _each(cells, out, overwrite, lambda adata: tl.annotate(adata, model, runtime=_runtime(device, seed)))
+    change = partial(tl.annotate, model=model, runtime=_runtime(device, seed))
+    _each("annotate", cells, out, overwrite, change)
 
 
 def denoise(
@@ -103,7 +106,8 @@ def denoise(
     """Give expected counts; write the cells with layers["cartogene_denoised"] (NaN where a gene was not denoised)."""
     from cartogene import tl
 
-    _each(cells, out, overwrite, lambda adata: tl.denoise(adata, model, genes=genes, runtime=_runtime(device, seed)))
+    change = partial(tl.denoise, model=model, genes=genes, runtime=_runtime(device, seed))
+    _each("denoise", cells, out, overwrite, change)
 
 
 def network(
@@ -132,16 +136,21 @@ def network(
     adata, checkpoint = read(cells), load(model)
     chosen: dict[str, Any] = {"genes": genes, "top": top, "score": score, "runtime": _runtime(device, seed)}
     if not groupby:
-        graph = tasks.infer_network(checkpoint, adata, **chosen)
+        with tracking() as track:
+            advance = track("network", min(adata.n_obs, 1024))
+            graph = tasks.infer_network(checkpoint, adata, advance=advance, **chosen)
         tell(f"{len(graph):,} edges: {graph.write(out)}")
         return
     if groupby not in adata.obs:
         raise ConfigError(f"groupby: found {groupby!r}, expected a column of obs; it has {', '.join(adata.obs)}")
     groups = adata.obs[groupby].astype(str)
-    found = tasks.infer_networks(checkpoint, adata, groups, least=least_cells, **chosen)
     out.mkdir(parents=True, exist_ok=True)
-    for name, graph in found:
-        tell(f"{name}: {len(graph):,} edges: {graph.write(out / f'{file_name(name)}.parquet')}")
+    with tracking() as track:
+        sizes = groups.value_counts()
+        advance = track("networks", int(sizes[sizes >= least_cells].clip(upper=1024).sum()))
+        found = tasks.infer_networks(checkpoint, adata, groups, least=least_cells, advance=advance, **chosen)
+        for name, graph in found:
+            tell(f"{name}: {len(graph):,} edges: {graph.write(out / f'{file_name(name)}.parquet')}")
 
 
 COMMANDS = (run, embed, annotate, denoise, network)
@@ -158,13 +167,15 @@ def _free(out: Path, overwrite: bool) -> None:
         raise FileError(f"{out}: is there already; choose another --out, or --overwrite it")
 
 
-def _each(cells: Path, out: Path, overwrite: bool, change: Callable[[Any], Any]) -> None:
+def _each(what: str, cells: Path, out: Path, overwrite: bool, change: Callable[..., Any]) -> None:
     """Read cells, change them, write them whole or not at all."""
     from cartogene.cells.schema import read
     from cartogene.writing import whole
 
     _free(out, overwrite)
-    adata = change(read(cells))
+    adata = read(cells)
+    with tracking() as track:
+        change(adata, advance=track(what, adata.n_obs))
     with whole(out) as unfinished:
         adata.write_h5ad(unfinished, compression="gzip")
     tell(f"{adata.n_obs:,} cells: {out}")

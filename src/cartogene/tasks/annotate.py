@@ -14,7 +14,7 @@ from cartogene.knowledge.ontology import Hierarchy
 from cartogene.model import reference
 from cartogene.model.checkpoint import Checkpoint
 from cartogene.runtime import DEFAULT, Runtime
-from cartogene.tasks.apply import States, shelve, states
+from cartogene.tasks.apply import Advance, States, shelve, states
 from cartogene.tasks.result import sign
 
 OUTSIDE = "outside this model"
@@ -66,6 +66,7 @@ def annotate(
     family: str = "cell_type",
     runtime: Runtime = DEFAULT,
     seen: States | None = None,
+    advance: Advance = lambda _: None,
 ) -> Annotation:
     """Give every cell the most probable leaf label, unless it lies outside of what the model has seen.
 
@@ -81,6 +82,8 @@ def annotate(
         Device, precision and seed.
     seen
         States of these cells, if they were computed before.
+    advance
+        Is told how many cells are done after each batch.
 
     Returns
     -------
@@ -98,7 +101,7 @@ def annotate(
             f"family: found {family!r}, this model labels {', '.join(checkpoint.labels)}; choose one of them"
         )
     shelf = shelve(adata, checkpoint)
-    seen = seen or states(checkpoint, shelf, runtime)
+    seen = seen or states(checkpoint, shelf, runtime, advance=advance)
     hierarchy, probabilities = checkpoint.labels[family], seen.leaves[family]
     best = probabilities.argmax(1)
     strangeness = reference.strangeness(checkpoint.reference, shelf)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cartogene.model.checkpoint import Checkpoint
 from cartogene.runtime import DEFAULT, Runtime
-from cartogene.tasks.apply import States, shelve, states
+from cartogene.tasks.apply import Advance, States, shelve, states
 from cartogene.tasks.result import sign
 
 
@@ -30,7 +30,12 @@ class Embedding:
 
 
 def embed(
-    checkpoint: Checkpoint, adata: AnnData, *, runtime: Runtime = DEFAULT, seen: States | None = None
+    checkpoint: Checkpoint,
+    adata: AnnData,
+    *,
+    runtime: Runtime = DEFAULT,
+    seen: States | None = None,
+    advance: Advance = lambda _: None,
 ) -> Embedding:
     """Give every cell a vector: the mean of its cell tokens (scPRINT, Methods, cell embedding).
 
@@ -44,6 +49,8 @@ def embed(
         Device, precision and seed.
     seen
         States of these cells, if they were computed before.
+    advance
+        Is told how many cells are done after each batch.
 
     Returns
     -------
@@ -54,7 +61,7 @@ def embed(
     CartogeneError
         If the cells cannot be used; see `cartogene.errors`.
     """
-    seen = seen or states(checkpoint, shelve(adata, checkpoint), runtime)
+    seen = seen or states(checkpoint, shelve(adata, checkpoint), runtime, advance=advance)
     return Embedding(seen.cell.mean(1), seen.facts)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from rich.progress import track
 
 from cartogene.cells import leak, schema
 from cartogene.cells.collection import Collection, join, of_prepared, unite
@@ -84,8 +85,8 @@ def gather(
     human = table.load("human")
     every_gene = Vocabulary.of(human, human.genes.index)
     told(f"reading {len(stores)} stores of cells to train on and {len(held_out)} held out")
-    parts = [_read(store, data, every_gene, terms) for store in stores]
-    others = [_read(store, data, every_gene, {}) for store in held_out]
+    parts = [_read(store, data, every_gene, terms) for store in track(stores, "cells to train on")]
+    others = [_read(store, data, every_gene, {}) for store in track(held_out, "cells held out")]
     may_drop = np.repeat([store.drop_held_out for store in stores], [len(part) for part in parts])
     whole = np.repeat([not store.shared_donors for store in held_out], [len(part) for part in others])
     cells, kept_out = join(parts), join(others)

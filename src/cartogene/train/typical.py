@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.progress import track
 from torch import Tensor
 
 from cartogene.cells.collection import Collection
@@ -42,8 +43,9 @@ def mean_profiles(cells: Collection, *, seed: int) -> NDArray[np.float32]:
     """
     from sklearn.cluster import KMeans
 
+    groups = cells.table.assign(panel=cells.panel).groupby(["study", "panel"]).indices
     profiles = []
-    for (_, panel), rows in cells.table.assign(panel=cells.panel).groupby(["study", "panel"]).indices.items():
+    for (_, panel), rows in track(groups.items(), "typical cells", total=len(groups)):
         counts = cells.counts[rows].toarray()
         values = log_share(counts)
         variable = np.argsort(-values.var(0), kind="stable")[:1500]
