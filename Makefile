@@ -26,6 +26,7 @@ demo: $(VENV)/.run
 
 # One thread per worker: two workers that both take every core are slower than one.
 test: export OMP_NUM_THREADS = 1
+test: export NUMBA_NUM_THREADS = 1
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2
 

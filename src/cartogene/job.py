@@ -5,6 +5,7 @@ A file of cells goes in; a folder comes out, whole or not at all.
 
 import json
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,9 +27,9 @@ from cartogene.tasks.annotate import OUTSIDE, annotate
 from cartogene.tasks.apply import Advance, shelve, states
 from cartogene.tasks.denoise import denoise
 from cartogene.tasks.embed import embed, umap
-from cartogene.tasks.network.groups import choose_groups, large_groups, small_groups
+from cartogene.tasks.network.groups import choose_groups, large_groups, named, small_groups
 from cartogene.tasks.network.infer import infer_networks
-from cartogene.writing import file_name, new_folder
+from cartogene.writing import file_names, new_folder
 
 Track = Callable[[str, int], Advance]
 
@@ -111,7 +112,9 @@ class _Results:
 def _results(opened: Opened, options: Options, clock: dict[str, float], track: Track) -> _Results:
     """Run every task on the opened cells and write into a copy of them."""
     checkpoint, ready, runtime = opened.checkpoint, opened.ready, options.runtime
-    adata, notes = opened.adata.copy(), []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # names that stand twice: said in the notes
+        adata, notes = opened.adata.copy(), []
     with _timed(clock, "embed and annotate"):
         seen = states(checkpoint, shelve(ready, checkpoint), runtime, advance=track("embed and annotate", ready.n_obs))
         embedding = embed(checkpoint, ready, seen=seen)
@@ -151,6 +154,8 @@ def _results(opened: Opened, options: Options, clock: dict[str, float], track: T
             )
         )
     notes += small_groups(groups, options.least_cells)
+    if silent := [name for name in names if name not in networks]:
+        notes.append(f"too few genes expressed for a network: {', '.join(silent)}")
     return _Results(adata, annotation.table, adata.obsm["X_cartogene_umap"], grouped_by, networks, tuple(notes))
 
 
@@ -160,7 +165,7 @@ def _findings(opened: Opened, results: _Results, made: Mapping[str, Any]) -> Fin
     return Findings(
         file=str(made["input"]["file"]),
         labels=results.labels["label"].to_numpy(object),
-        given=obs[opened.given].astype(str).to_numpy(object) if opened.given else None,
+        given=named(obs[opened.given]) if opened.given else None,
         given_name=opened.given,
         umap=results.umap,
         networks={name: (graph.to_table(), graph.hubs()) for name, graph in results.networks.items()},
@@ -176,8 +181,9 @@ def _findings(opened: Opened, results: _Results, made: Mapping[str, Any]) -> Fin
 def _write_networks(folder: Path, networks: Mapping[str, GeneGraph]) -> None:
     (folder / "networks").mkdir()
     hubs = []
+    files = file_names(networks)
     for name, graph in networks.items():
-        graph.write(folder / "networks" / f"{file_name(name)}.parquet")
+        graph.write(folder / "networks" / f"{files[name]}.parquet")
         hubs.append(graph.hubs().head(50).assign(group=name))
     columns = ["group", "gene", "targets", "strength", "activates", "represses", "is_tf", "gene_id"]
     table = pd.concat(hubs)[columns] if hubs else pd.DataFrame(columns=columns)

@@ -37,6 +37,8 @@ class Runtime:
     def __post_init__(self) -> None:
         if self.precision not in ("float32", "bfloat16"):
             raise ConfigError(f"precision: found {self.precision!r}, expected 'float32' or 'bfloat16'")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed: found {self.seed}, expected a whole number from 0 to {2**32 - 1}")
 
     def torch_device(self) -> Any:
         """Return the torch device meant by `device`.

@@ -9,6 +9,7 @@ from anndata import AnnData
 
 from cartogene.cells.prepare import prepare
 from cartogene.cells.schema import inspect
+from cartogene.errors import ConfigError
 from cartogene.knowledge.graph import GeneGraph
 from cartogene.model.checkpoint import Checkpoint, load
 from cartogene.tasks import annotate as _annotate
@@ -49,7 +50,9 @@ def infer_network(
     checkpoint = _checkpoint(model)
     if groupby is None:
         return _infer_network(checkpoint, adata, **options)
-    return dict(_infer_networks(checkpoint, adata, adata.obs[groupby].astype(str), **options))
+    if groupby not in adata.obs:
+        raise ConfigError(f"groupby: found {groupby!r}, expected a column of obs; it has {', '.join(adata.obs)}")
+    return dict(_infer_networks(checkpoint, adata, adata.obs[groupby], **options))
 
 
 def _checkpoint(model: str | Checkpoint) -> Checkpoint:

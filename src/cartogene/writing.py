@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,6 +33,11 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        unfinished.touch()  # what cannot be written is found out here, whatever writers raise
+        unfinished.unlink()
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
+    try:
         yield unfinished
         unfinished.replace(path)
     except OSError as error:
@@ -55,6 +60,8 @@ def new_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
         raise FileError(
             f"{out}: found a folder that is not empty, expected a new one; choose another --out, or --overwrite it"
         )
+    if not out.name or out.name == "..":
+        raise FileError(f"{out}: found a folder that is in use, expected a new one; choose another --out")
     unfinished, former = out.with_name(f".{out.name}.unfinished"), out.with_name(f".{out.name}.former")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -64,16 +71,27 @@ def new_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
         raise FileError(f"{out}: cannot be written to ({error.strerror}); choose another --out") from error
     try:
         yield unfinished
-        if out.exists():
-            out.rename(former)
-        unfinished.rename(out)
+        _exchange(out, unfinished, former)
     except OSError as error:
         if isinstance(error, FileError):
             raise
         raise FileError(f"{out}: cannot be written to ({error.strerror or error}); choose another --out") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.rmtree(former, ignore_errors=True)
+
+
+def _exchange(out: Path, unfinished: Path, former: Path) -> None:
+    """Put `unfinished` in the place of `out`, or leave `out` as it was."""
+    shutil.rmtree(former, ignore_errors=True)
+    if out.exists():
+        out.rename(former)
+    try:
+        unfinished.rename(out)
+    except BaseException:
+        if former.exists():
+            former.rename(out)
+        raise
+    shutil.rmtree(former, ignore_errors=True)
 
 
 def file_name(label: str) -> str:
@@ -85,3 +103,20 @@ def file_name(label: str) -> str:
     'NK_T cell_ CD4+'
     """
     return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", label).strip(". ")[:120] or "unnamed"
+
+
+def file_names(labels: Iterable[str]) -> dict[str, str]:
+    """Return a file name for each label, no two alike, whatever the file system thinks of case.
+
+    Examples
+    --------
+    >>> file_names(["NK/T", "NK:T"])
+    {'NK/T': 'NK_T', 'NK:T': 'NK_T (2)'}
+    """
+    names: dict[str, str] = {}
+    taken: dict[str, int] = {}
+    for label in labels:
+        name = file_name(label)
+        taken[name.lower()] = number = taken.get(name.lower(), 0) + 1
+        names[label] = name if number == 1 else f"{name} ({number})"
+    return names

@@ -131,12 +131,7 @@ def unite(cells: Collection) -> Collection:
 
     Two rows are copies if study and barcode are equal and so are their counts on the genes both measured.
     """
-    key = cells.table["study"] + "\t" + cells.table["barcode"]
-    of_copy = key.duplicated(keep="first").to_numpy()
-    first = pd.Series(np.arange(len(key)), index=key)[~of_copy][key[of_copy]].to_numpy()
-    copy = np.flatnonzero(of_copy)
-    same = same_counts(cells, first, cells, copy)
-    first, copy = first[same], copy[same]
+    first, copy = _copies(cells)
     if not len(copy):
         return cells
     panels, panel, table = list(cells.panels), cells.panel.copy(), cells.table.copy()
@@ -157,7 +152,26 @@ def unite(cells: Collection) -> Collection:
     whole = replace(cells, counts=merged, panel=panel, panels=np.array(panels), depth=depth, table=table)
     kept_rows = np.ones(len(cells), dtype=bool)
     kept_rows[copy] = False
-    return whole.take(kept_rows)
+    return unite(whole.take(kept_rows))  # a cell may have more copies
+
+
+def _copies(cells: Collection) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return pairs of rows that are copies, earlier and later; no row stands in two pairs."""
+    key = cells.table["study"] + "\t" + cells.table["barcode"]
+    rows = pd.DataFrame({"row": np.arange(len(key)), "key": key})
+    rows = rows[key.duplicated(keep=False)]
+    pairs = rows.merge(rows, on="key", suffixes=("", "_copy"))
+    pairs = pairs[pairs["row"] < pairs["row_copy"]]
+    pairs = pairs[same_counts(cells, pairs["row"].to_numpy(), cells, pairs["row_copy"].to_numpy())]
+    pairs = pairs.sort_values(["row", "row_copy"])
+    taken: set[int] = set()
+    chosen = []
+    for pair in zip(pairs["row"], pairs["row_copy"], strict=True):
+        if not taken & set(pair):
+            taken |= set(pair)
+            chosen.append(pair)
+    first, copy = np.array(chosen, dtype=np.int64).reshape(-1, 2).T
+    return first, copy
 
 
 def same_counts(

@@ -15,6 +15,7 @@ from cartogene.cells.batch import CellBatch
 from cartogene.cells.collection import Collection
 from cartogene.cells.sampler import group_weights, weighted
 from cartogene.cells.select import Select, choose, gene_weights, weighted_keys
+from cartogene.errors import ConfigError
 from cartogene.settings import Settings
 
 
@@ -29,6 +30,10 @@ class Sampling(Settings):
     smallest_panel: float = 0.05  # share of the genes that the smallest such panel keeps
     unknown_depth: float = 0.5  # share of those cells whose depth is that of the panel alone
     any_gene: float = 0.5  # share of cells that show any genes, not preferably those measured in many studies
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size: found {self.batch_size}, expected at least 1")
 
 
 def stream(

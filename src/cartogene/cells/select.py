@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cartogene.errors import ConfigError
 from cartogene.settings import Settings
 
 
@@ -20,6 +21,12 @@ class Select(Settings):
 
     expressed: int = 384
     unexpressed: int = 128
+
+    def __post_init__(self) -> None:
+        if self.expressed < 0 or self.unexpressed < 0 or self.total < 1:
+            raise ConfigError(
+                f"expressed, unexpressed: found {self.expressed}, {self.unexpressed}, expected one or more"
+            )
 
     @property
     def total(self) -> int:

@@ -6,6 +6,7 @@ from cartogene.errors import FileError
 
 def inspect(cells: Cells, layer: Layer = "", organism: Organism = "") -> None:
     """Say what a file of cells is: counts, genes, organism, depth, and what is unusual about it."""
+    from rich.markup import escape
     from rich.table import Table
 
     from cartogene.cells import schema
@@ -13,10 +14,10 @@ def inspect(cells: Cells, layer: Layer = "", organism: Organism = "") -> None:
 
     found = schema.inspect(schema.read(cells), layer=layer or None, organism=organism or None, name=cells.name)
     facts = found.facts()
-    table = Table("what", "found", title=cells.name)
+    table = Table("what", "found", title=escape(cells.name))
     for key, value in facts.items():
         if key not in ("name", "notes"):
-            table.add_row(key.replace("_", " "), str(value))
+            table.add_row(key.replace("_", " "), escape(str(value)))
     console.print(table)
     for note in facts["notes"]:
         tell(f"note: {note}")

@@ -130,7 +130,8 @@ def network(
     from cartogene.cells.schema import read
     from cartogene.errors import ConfigError
     from cartogene.model.checkpoint import load
-    from cartogene.writing import file_name
+    from cartogene.tasks.network.groups import large_groups, named, small_groups
+    from cartogene.writing import file_names, new_folder
 
     _free(out, overwrite)
     adata, checkpoint = read(cells), load(model)
@@ -143,14 +144,17 @@ def network(
         return
     if groupby not in adata.obs:
         raise ConfigError(f"groupby: found {groupby!r}, expected a column of obs; it has {', '.join(adata.obs)}")
-    groups = adata.obs[groupby].astype(str)
-    out.mkdir(parents=True, exist_ok=True)
-    with tracking() as track:
-        sizes = groups.value_counts()
-        advance = track("networks", int(sizes[sizes >= least_cells].clip(upper=1024).sum()))
-        found = tasks.infer_networks(checkpoint, adata, groups, least=least_cells, advance=advance, **chosen)
-        for name, graph in found:
-            tell(f"{name}: {len(graph):,} edges: {graph.write(out / f'{file_name(name)}.parquet')}")
+    groups = named(adata.obs[groupby])
+    sizes = [int((groups == name).sum()) for name in large_groups(groups, least_cells)]
+    with new_folder(out, overwrite=overwrite) as folder, tracking() as track:
+        advance = track("networks", sum(min(size, 1024) for size in sizes))
+        found = dict(tasks.infer_networks(checkpoint, adata, groups, least=least_cells, advance=advance, **chosen))
+        files = file_names(found)
+        for name, graph in found.items():
+            graph.write(folder / f"{files[name]}.parquet")
+            tell(f"{name}: {len(graph):,} edges: {out / files[name]}.parquet")
+    for note in small_groups(groups, least_cells):
+        tell(f"note: {note}")
 
 
 COMMANDS = (run, embed, annotate, denoise, network)

@@ -120,7 +120,7 @@ class GeneGraph:
         hubs.insert(0, "gene", self.vocabulary.symbol(position))
         hubs["gene_id"] = self.vocabulary.id(position)
         factors = table.load(self.vocabulary.organism).genes["is_tf"]
-        hubs["is_tf"] = factors.reindex(hubs["gene_id"]).fillna(value=False).to_numpy(bool)
+        hubs["is_tf"] = factors.reindex(hubs["gene_id"], fill_value=False).to_numpy(bool)
         return hubs[["gene", "targets", "strength", "activates", "represses", "is_tf", "gene_id"]]
 
     def write(self, path: str | Path) -> Path:

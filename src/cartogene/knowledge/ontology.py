@@ -30,6 +30,18 @@ class Hierarchy:
     members: tuple[tuple[int, ...], ...]  # for each group the codes of its leaves
     names: tuple[str, ...]  # for each code what people call it
 
+    def __post_init__(self) -> None:
+        n_leaves = len(self.leaves)
+        if len(set(self.terms)) < len(self.terms):
+            raise ConfigError(f"labels: found a term twice among {list(self.terms)}, expected different ones")
+        if len(self.names) != len(self.terms) or len(self.members) != len(self.groups):
+            raise ConfigError(
+                f"labels: found {len(self.names)} names of {len(self.terms)} terms and the members of "
+                f"{len(self.members)} of {len(self.groups)} groups, expected as many of each"
+            )
+        if not all(isinstance(leaf, int) and 0 <= leaf < n_leaves for leaves in self.members for leaf in leaves):
+            raise ConfigError(f"labels: found members that are not codes of leaves, expected 0 to {n_leaves - 1}")
+
     @property
     def terms(self) -> tuple[str, ...]:
         """Every term, in the order of the codes."""
@@ -131,10 +143,12 @@ def read_labels(path: str | Path) -> dict[str, str]:
     """
     try:
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, comment="#")
-    except (OSError, pd.errors.ParserError) as error:
+    except (OSError, ValueError) as error:  # what pandas raises on anything it cannot parse is a ValueError
         raise FileError(f"{path}: cannot be read as a tab-separated table ({error}); check the file") from error
     if missing := {"label", "term"} - set(table.columns):
         raise FileError(f"{path}: found columns {list(table.columns)}, expected also {sorted(missing)}")
+    if not isinstance(table.index, pd.RangeIndex):
+        raise FileError(f"{path}: found lines with more fields than the header; check the tabs")
     table = table[["label", "term"]].drop_duplicates()
     if (twice := table["label"].duplicated()).any():
         raise ConfigError(f"{path}: label {table['label'][twice].iloc[0]!r} stands for two terms; keep one of them")

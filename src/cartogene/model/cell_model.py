@@ -49,6 +49,9 @@ class CellModel(nn.Module):
                 raise ConfigError("width, cell_tokens, genes: each needs at least one")
             if len(set(self.cell_tokens)) < len(self.cell_tokens):
                 raise ConfigError(f"cell_tokens: found {list(self.cell_tokens)}, expected different names")
+            names = [getattr(head, "name", "") for head in self.heads]
+            if len(set(names)) < len(names):
+                raise ConfigError(f"heads: found the names {names}, expected different ones")
 
     def __init__(self, config: Config, *, n_genes: int, groups: Mapping[str, NDArray[np.bool_]]):
         super().__init__()
@@ -84,7 +87,7 @@ class CellModel(nn.Module):
         """Return the cell tokens as they enter."""
         cell = self.cell.expand(len(batch.genes), -1, -1)
         if self.profile is not None:
-            cell = cell + self.profile(identity, batch.counts)[:, None]
+            cell = cell + self.profile(identity, batch.counts * (batch.genes != 0))[:, None]
         if self.depth is not None:
             place = torch.tensor(self.config.cell_tokens.index(DEPTH), device=cell.device)
             at_depth = nn.functional.one_hot(place, len(self.cell)).to(cell)  # (C,)

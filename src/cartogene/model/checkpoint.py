@@ -134,7 +134,7 @@ def load(path: str | Path = "tiny") -> Checkpoint:
         return _assemble(meta, tensors)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
-    except (CartogeneError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (CartogeneError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         kind = type(error).__name__
         raise WeightsError(
             f"{path}: metadata cannot be used ({kind}: {error}); fetch or write the file again"
@@ -147,9 +147,14 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             found = (file.metadata() or {}).get(KEY)
             if found is None:
                 raise WeightsError(f"{path}: found no metadata {KEY!r}; this file was not written by Cartogene")
-            return json.loads(found), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            meta, tensors = json.loads(found), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
         raise WeightsError(f"{path}: damaged or not a safetensors file ({error}); fetch or write it again") from error
+    if not isinstance(meta, dict):
+        raise WeightsError(
+            f"{path}: metadata: found {type(meta).__name__}, expected an object; fetch or write it again"
+        )
+    return meta, tensors
 
 
 def _assemble(meta: dict[str, Any], tensors: dict[str, Tensor]) -> Checkpoint:
@@ -171,8 +176,27 @@ def _assemble(meta: dict[str, Any], tensors: dict[str, Tensor]) -> Checkpoint:
         for k, v in tensors.items()
         if k.startswith("reference.")
     }
+    size = len(vocabulary) + 1
+    _fitting_reference(
+        reference, {"detection": (size,), "coverage": (size,), "profiles": (None, size), "least_likeness": ()}
+    )
     select = settings.fill(Select, meta["select"], at="select")
     return Checkpoint(model.eval(), vocabulary, labels, select, reference, meta["card"])
+
+
+def _fitting_reference(reference: Mapping[str, Tensor], expected: Mapping[str, tuple[int | None, ...]]) -> None:
+    """Refuse a reference that lacks a tensor, or holds one of another shape, None standing for any length."""
+    for name, shape in expected.items():
+        found = tuple(reference[name].shape) if name in reference else None
+        if (
+            found is None
+            or len(found) != len(shape)
+            or any(b not in (a, None) for a, b in zip(found, shape, strict=True))
+        ):
+            raise WeightsError(
+                f"tensor reference.{name}: found shape {found}, but the vocabulary expects {shape}; "
+                "the metadata belongs to other weights"
+            )
 
 
 def _same_shapes(expected: dict[str, tuple[int, ...]], weights: dict[str, Tensor]) -> None:

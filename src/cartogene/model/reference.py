@@ -105,7 +105,7 @@ class _Reachable:
     def at(self, depth: Floats) -> Floats:
         """Return it for cells of these depths, shape (cells, profiles), between 0.05 and 1."""
         power = np.log2(np.clip(depth, 4, 2**17))
-        low = np.floor(power).astype(int)
+        low: list[int] = np.floor(power).astype(int).tolist()
         lower = np.stack([self._at_power(p) for p in low]) if len(low) else np.zeros((0, len(self.means)), np.float32)
         upper = np.stack([self._at_power(p + 1) for p in low]) if len(low) else lower
         mixed = lower + (upper - lower) * (power - low)[:, None]

@@ -43,7 +43,7 @@ def shared_counts(
     (scPRINT, Methods, expression decoder). Computed in float32.
     """
     share, dispersion, dropout = params.float().unbind(-1)  # each (B, T)
-    mean = share.masked_fill(~mask, -torch.inf).softmax(-1) * total.unsqueeze(-1)
+    mean = share.masked_fill(~mask, torch.finfo(share.dtype).min).softmax(-1) * total.unsqueeze(-1)
     return ZeroInflated(negative_binomial(mean, dispersion.clamp(max=15).exp()), dropout)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from anndata import AnnData
 from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor
 
 from cartogene.cells.batch import CellBatch
@@ -52,8 +53,15 @@ def shelve(adata: AnnData, checkpoint: Checkpoint, *, name: str = "cells") -> Co
     """
     known = adata.uns.get("cartogene", {})
     same = known.get("vocabulary", {}).get("fingerprint") == checkpoint.vocabulary.fingerprint
-    ready = adata if same and "position" in adata.var else prepare(adata, checkpoint.vocabulary, name=name)
+    still = same and "position" in adata.var and _whole_numbers(adata)
+    ready = adata if still else prepare(adata, checkpoint.vocabulary, name=name)
     return of_prepared(ready, checkpoint.vocabulary)
+
+
+def _whole_numbers(adata: AnnData) -> bool:
+    """Say whether prepared cells still hold counts, and were not normalised since."""
+    values = sparse.csr_array(adata.X).data
+    return bool((values == np.rint(values)).all())
 
 
 def forward(

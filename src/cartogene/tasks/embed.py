@@ -72,14 +72,22 @@ def umap(embedding: Embedding, *, neighbours: int = 15, seed: int = 0) -> NDArra
     -------
     Shape (cells, 2), float32. Fewer than 5 cells are laid out on a line.
     """
-    import scanpy as sc
+    import torch
+    from umap import UMAP
 
     n_cells = len(embedding.vectors)
     if n_cells < 5:
         return np.stack([np.arange(n_cells, dtype=np.float32), np.zeros(n_cells, np.float32)], 1)
-    cells = AnnData(obsm={"X": embedding.vectors}, shape=(n_cells, 0))
+    threads = torch.get_num_threads()
+    layout = UMAP(
+        n_neighbors=min(neighbours, n_cells - 1),
+        min_dist=0.5,
+        init="spectral" if n_cells > 20 else "random",
+        random_state=seed,
+        n_jobs=1,
+    )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # umap tells that a seed means one thread, which is what is wanted
-        sc.pp.neighbors(cells, n_neighbors=min(neighbours, n_cells - 1), use_rep="X", random_state=seed)
-        sc.tl.umap(cells, random_state=seed, init_pos="spectral" if n_cells > 20 else "random")
-    return np.asarray(cells.obsm["X_umap"], dtype=np.float32)
+        warnings.simplefilter("ignore")  # about disconnected groups, and the one thread that a seed means
+        places = layout.fit_transform(embedding.vectors)
+    torch.set_num_threads(threads)  # numba's thread pool is OpenMP's, and so torch's, too
+    return np.asarray(places, dtype=np.float32)

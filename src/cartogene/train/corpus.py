@@ -81,6 +81,9 @@ def gather(
     CartogeneError
         If a file cannot be used.
     """
+    for name, given in (("data", stores), ("held_out", held_out)):
+        if not given:
+            raise ConfigError(f"{name}: found no entry, expected at least one")
     terms = ontology.read_labels(labels)
     human = table.load("human")
     every_gene = Vocabulary.of(human, human.genes.index)
@@ -97,6 +100,8 @@ def gather(
     told(f"{len(cells):,} distinct cells; {len(found):,} left out because they are held out for testing")
     expressed = np.bincount(cells.counts.indices, minlength=cells.counts.shape[1])[1:]
     wanted = (expressed >= genes.least_cells) & human.genes["biotype"].isin(genes.biotypes).to_numpy()
+    if not wanted.any():
+        raise ConfigError(f"genes: no gene is expressed in {genes.least_cells} training cells; lower least_cells")
     cells = cells.restrict(Vocabulary.of(human, human.genes.index[wanted]))
     hierarchy = ontology.hierarchy(filter(None, cells.table["label"]), ontology.ancestors, ontology.name)
     told(f"{len(cells.vocabulary):,} genes; {len(hierarchy.leaves)} cell types in {len(hierarchy.groups)} groups")

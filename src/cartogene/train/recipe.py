@@ -8,6 +8,7 @@ import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ from cartogene.train.loop import Plan, train
 from cartogene.train.optim import Optim
 from cartogene.train.start import coexpression
 from cartogene.train.typical import learn
+from cartogene.writing import file_name
+
+STORED = ("float32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,20 @@ class Recipe(Settings):
     seed: int = 0
     stored: str = "float16"  # type of the weights in the file
     folder: str = "."  # where the recipe lies
+
+    def __post_init__(self) -> None:
+        if self.stored not in STORED:
+            raise ConfigError(f"stored: found {self.stored!r}, expected one of {', '.join(STORED)}")
+        if len(self.labels) != 1:
+            raise ConfigError(f"labels: found {len(self.labels)} families, expected one")
+        if not 0 < self.valid_share < 1:
+            raise ConfigError(f"valid_share: found {self.valid_share}, expected a share between 0 and 1")
+        if self.seed < 0:
+            raise ConfigError(f"seed: found {self.seed}, expected at least 0")
+        if file_name(self.name) != self.name:
+            raise ConfigError(
+                f"name: found {self.name!r}, expected the name of a file, such as {file_name(self.name)!r}"
+            )
 
 
 def read(path: str | Path) -> Recipe:
@@ -114,7 +132,10 @@ def pretrain(recipe: Recipe, data: Path, out: Path, told: Callable[[str], None] 
     CartogeneError
         Whatever is wrong with the recipe, the cells or the folder.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{out}: cannot be made ({error.strerror}); choose another --out") from error
     model, ready, plan, runtime = _set_up(recipe, data, told)
     size = sum(p.numel() for p in model.parameters())
     told(
@@ -182,13 +203,15 @@ def _plan(recipe: Recipe, ready: Corpus, family: str, runtime: Runtime) -> Plan:
 
     fixed = batches(watch, 0, recipe.seed + 1)
     decided = settings.fingerprint(replace(recipe, folder="."))
+    known = sha256(repr(ready.hierarchy).encode()).hexdigest()[:12]
+    told_apart = pd.util.hash_pandas_object(ready.cells.table, index=False).sum()
     return Plan(
         optim=recipe.optim,
         objective=recipe.objective.build(),
         stream=lambda start: batches(learn_from, start, recipe.seed),
         valid=tuple(next(fixed)[1] for _ in range(8)),
         runtime=runtime,
-        settings=f"{decided}-{ready.cells.vocabulary.fingerprint}",
+        settings=f"{decided}-{ready.cells.vocabulary.fingerprint}-{known}-{told_apart:x}",
     )
 
 

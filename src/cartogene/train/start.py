@@ -2,9 +2,10 @@
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cartogene.cells.collection import Collection
+from cartogene.runtime import Runtime
 
 
 def coexpression(cells: Collection, *, width: int, seed: int, n_cells: int = 6000) -> Tensor:
@@ -39,9 +40,11 @@ def coexpression(cells: Collection, *, width: int, seed: int, n_cells: int = 600
         values[of_panel] = (values[of_panel] - values[of_panel].mean(0)) * few.panels[panel]
     values /= np.maximum(values.std(0), 0.1)
     generator_state = torch.random.get_rng_state()
-    _, scale, genes = torch.svd_lowrank(torch.from_numpy(values), q=width, niter=3)
+    Runtime(seed=seed).seed_all()
+    rank = min(width, *values.shape)
+    _, scale, genes = torch.svd_lowrank(torch.from_numpy(values), q=rank, niter=3)
     torch.random.set_rng_state(generator_state)
     vectors = genes * scale.sqrt()
-    vectors = vectors / vectors.std()
+    vectors = nn.functional.pad(vectors / vectors.std(), (0, width - rank))
     vectors[0] = 0.0
     return vectors

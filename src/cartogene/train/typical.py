@@ -56,7 +56,7 @@ def mean_profiles(cells: Collection, *, seed: int) -> NDArray[np.float32]:
             total = counts[group == number].sum(0, keepdims=True)
             if (group == number).sum() >= 8 and total.sum() > 0:
                 profiles.append(np.where(cells.panels[panel], log_share(total)[0], np.nan))
-    return np.array(profiles, dtype=np.float32)
+    return np.array(profiles, dtype=np.float32).reshape(-1, cells.counts.shape[1])
 
 
 def _at_most(cells: Collection, n_cells: int) -> Collection:

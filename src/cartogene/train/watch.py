@@ -48,6 +48,9 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
             f"{path}: found the state of a training with other settings or data ({found}, now {settings}); "
             "choose another --out folder, or delete this one to start again"
         )
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"]), float(state["seconds"])
+    try:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        return int(state["step"]), float(state["seconds"])
+    except (RuntimeError, LookupError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: does not fit the model ({error}); delete it to start again") from error

@@ -11,11 +11,19 @@ from cartogene.tasks.annotate import OUTSIDE
 LEAST_CELLS = 50
 
 
+def named(values: Iterable[object]) -> NDArray[np.object_]:
+    """Return labels as text, "" where there is none."""
+    labels = pd.Series(list(values), dtype=object)
+    words: NDArray[np.object_] = labels.astype(str).where(labels.notna(), "").to_numpy(object)
+    return words
+
+
 def large_groups(labels: NDArray[np.object_], least: int, skip: Iterable[str] = ()) -> list[str]:
     """Return the groups with at least `least` cells, largest first, equal ones alphabetically."""
     names, sizes = np.unique(labels.astype(str), return_counts=True)
     order = np.lexsort((names, -sizes))
-    return [str(names[i]) for i in order if sizes[i] >= least and names[i] not in set(skip)]
+    left_out = {"", *skip}
+    return [str(names[i]) for i in order if sizes[i] >= least and names[i] not in left_out]
 
 
 def choose_groups(
@@ -41,12 +49,12 @@ def choose_groups(
     The group of each cell, what the groups are called, and what has to be said about the choice.
     """
     if groupby:
-        return obs[groupby].astype(str).to_numpy(object), groupby, []
+        return named(obs[groupby]), groupby, []
     labels = predicted.to_numpy(object)
     if large_groups(labels, least, (OUTSIDE,)):
         return labels, "predicted cell type", []
     if given:
-        came = obs[given].astype(str).to_numpy(object)
+        came = named(obs[given])
         if large_groups(came, least):
             return (
                 came,
@@ -60,7 +68,11 @@ def choose_groups(
 def small_groups(groups: NDArray[np.object_], least: int) -> list[str]:
     """Say which groups are too small for a network, in at most one sentence."""
     names, sizes = np.unique(groups.astype(str), return_counts=True)
-    small = [f"{name} ({size})" for name, size in zip(names, sizes, strict=True) if size < least and name != OUTSIDE]
+    small = [
+        f"{name} ({size})"
+        for name, size in zip(names, sizes, strict=True)
+        if size < least and name not in ("", OUTSIDE)
+    ]
     if not small:
         return []
     shown = ", ".join(small[:8]) + (f" and {len(small) - 8} more" if len(small) > 8 else "")

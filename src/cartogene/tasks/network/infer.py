@@ -1,7 +1,7 @@
 """One gene network per group of cells."""
 
 from collections.abc import Iterable, Iterator
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from cartogene.provenance import record
 from cartogene.runtime import DEFAULT, Runtime
 from cartogene.tasks.apply import Advance, forward, made_by, shelve
 from cartogene.tasks.denoise import log_normalised, most_variable
-from cartogene.tasks.network.groups import LEAST_CELLS, large_groups
+from cartogene.tasks.network.groups import LEAST_CELLS, large_groups, named
 from cartogene.tasks.network.prune import strongest
 from cartogene.tasks.network.score import QueryKeyMeans
 
@@ -70,7 +70,7 @@ def infer_network(
     CellError
         If fewer than three genes are expressed in at least 5 cells.
     ConfigError
-        If there is no such score.
+        If there is no such score, or a number is too small.
     CartogeneError
         If the cells cannot be used; see `cartogene.errors`.
     """
@@ -97,7 +97,7 @@ def infer_networks(
     Parameters
     ----------
     groups
-        Which group each cell belongs to.
+        Which group each cell belongs to; missing or "" for none.
     least
         Groups with fewer cells get no network.
     skip
@@ -105,17 +105,27 @@ def infer_networks(
 
     Yields
     ------
-    Name of the group, and its network; the other parameters are those of `infer_network`.
+    Name of the group, and its network; the other parameters are those of `infer_network`. A group in which fewer than
+    three genes are expressed is passed over.
+
+    Raises
+    ------
+    CellError
+        If there is not one group for each cell.
+    CartogeneError
+        If the cells cannot be used; see `cartogene.errors`.
     """
     shelf = shelve(adata, checkpoint)
-    labels = np.array([str(group) for group in groups], dtype=object)
+    labels = named(groups)
+    if len(labels) != len(shelf):
+        raise CellError(f"groups: found {len(labels)}, expected one for each of the {len(shelf)} cells")
+    asked: dict[str, Any] = {"genes": genes, "top": top, "cells": cells, "score": score}
     for name in large_groups(labels, least, skip):
-        yield (
-            name,
-            _network(
-                checkpoint, shelf.take(labels == name), runtime, advance, genes=genes, top=top, cells=cells, score=score
-            ),
-        )
+        try:
+            graph = _network(checkpoint, shelf.take(labels == name), runtime, advance, **asked)
+        except CellError:  # too few genes expressed: this group has none, the others do
+            continue
+        yield name, graph
 
 
 def _network(
@@ -131,6 +141,9 @@ def _network(
 ) -> GeneGraph:
     if score not in get_args(Score):
         raise ConfigError(f"score: found {score!r}, expected one of {', '.join(get_args(Score))}")
+    for name, value, least in (("genes", genes, 3), ("top", top, 1), ("cells", cells, 1)):
+        if value < least:
+            raise ConfigError(f"{name}: found {value}, expected at least {least}")
     deepest = np.argsort(-shelf.depth, kind="stable")[:cells]
     shelf = shelf.take(np.sort(deepest))
     shelf = _expressed(shelf, least=min(5, len(shelf)))
@@ -168,9 +181,10 @@ def _correlation(
 ) -> NDArray[np.float32]:
     """Return Pearson's r of the two genes of each edge over the cells, on log-normalised counts; 0 if undefined."""
     values = log_normalised(shelf)[:, genes].toarray()
+    size = np.sqrt((values**2).sum(0))
     values -= values.mean(0)
     scale = np.sqrt((values**2).sum(0))
-    values = np.divide(values, scale, out=np.zeros_like(values), where=scale > 1e-6)
+    values = np.divide(values, scale, out=np.zeros_like(values), where=scale > 1e-5 * size)
     together = values.T @ values  # (K, K), K is at most the number of genes asked for
     r: NDArray[np.float32] = together[regulator, target]
     return r

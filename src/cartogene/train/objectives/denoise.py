@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from cartogene.cells.batch import CellBatch
 from cartogene.cells.corrupt import thin
+from cartogene.errors import ConfigError
 from cartogene.settings import Settings
 
 
@@ -33,6 +34,8 @@ class Denoise:
         outputs = model(replace(cells, counts=thin(cells.counts, keep, rng)))
         losses = {}
         for name, weight in self.config.weights.items():
+            if name not in outputs.heads:
+                raise ConfigError(f"objective.weights: found {name!r}, expected heads: {', '.join(outputs.heads)}")
             head, code = outputs.heads[name], cells.labels.get(name)
             if code is None:
                 scored = head.log_prob(cells.counts)[cells.genes != 0].mean()
