@@ -184,7 +184,12 @@ class TestRun:
         assert lines[0] == "60 cells x 300 genes of human; counts from X; depth from sum of the counts"
         assert lines[2].startswith("device cpu, float32, ")
         assert lines[-1] == f"report: {tmp_path / 'out' / 'report.html'}"
-        assert {"embed and annotate: 60 cells", "denoise: 60 cells", "networks: 60 cells"} <= set(lines)
+        assert {
+            "embed and annotate: 60 cells ...",
+            "denoise: 60 cells ...",
+            "networks: 60 cells ...",
+            "UMAP ...",
+        } <= set(lines)
         assert json.loads((tmp_path / "out" / "run.json").read_text())["options"]["genes"] == 40
 
     def test_dry_writes_nothing_and_forecasts_the_cost(self, cartogene, file, model, tmp_path):
@@ -230,4 +235,4 @@ class TestProgress:
     def test_elsewhere_is_one_line(self, cartogene, capsys):
         with shared.tracking() as track:
             track("embed", 12_345)(10)
-        assert capsys.readouterr().err == "embed: 12,345 cells\n"
+        assert capsys.readouterr().err == "embed: 12,345 cells ...\n"

@@ -72,22 +72,20 @@ def umap(embedding: Embedding, *, neighbours: int = 15, seed: int = 0) -> NDArra
     -------
     Shape (cells, 2), float32. Fewer than 5 cells are laid out on a line.
     """
-    import torch
-    from umap import UMAP
-
     n_cells = len(embedding.vectors)
     if n_cells < 5:
         return np.stack([np.arange(n_cells, dtype=np.float32), np.zeros(n_cells, np.float32)], 1)
-    threads = torch.get_num_threads()
-    layout = UMAP(
-        n_neighbors=min(neighbours, n_cells - 1),
-        min_dist=0.5,
-        init="spectral" if n_cells > 20 else "random",
-        random_state=seed,
-        n_jobs=1,
-    )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about disconnected groups, and the one thread that a seed means
-        places = layout.fit_transform(embedding.vectors)
+        warnings.simplefilter("ignore")  # about what is not installed, disconnected groups, one thread for a seed
+        return _laid_out(embedding.vectors, min(neighbours, n_cells - 1), seed)
+
+
+def _laid_out(vectors: NDArray[np.float32], neighbours: int, seed: int) -> NDArray[np.float32]:
+    import torch
+    from umap import UMAP
+
+    threads = torch.get_num_threads()
+    init = "spectral" if len(vectors) > 20 else "random"
+    places = UMAP(n_neighbors=neighbours, min_dist=0.5, init=init, random_state=seed, n_jobs=1).fit_transform(vectors)
     torch.set_num_threads(threads)  # numba's thread pool is OpenMP's, and so torch's, too
     return np.asarray(places, dtype=np.float32)
