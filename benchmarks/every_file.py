@@ -20,7 +20,7 @@ from pathlib import Path
 import anndata
 import pandas as pd
 
-COLUMNS = ["file", "ended", "cells", "genes matched", "outside", "networks", "seconds", "peak GB", "why"]
+COLUMNS = ["file", "ended", "cells", "genes known", "outside", "networks", "seconds", "peak GB", "why"]
 
 
 def run(file: Path, more: list[str]) -> dict[str, object]:
@@ -47,7 +47,7 @@ def run(file: Path, more: list[str]) -> dict[str, object]:
         return row | {
             "ended": "finished",
             "cells": len(labels),
-            "genes matched": made["found"]["genes"],
+            "genes known": made["found"]["genes"],
             "outside": round(float((labels == "outside this model").mean()), 3),
             "networks": len(list((out / "networks").glob("*.parquet"))),
             "peak GB": round(made["peak_memory_bytes"] / 2**30, 2),
