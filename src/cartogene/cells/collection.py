@@ -178,12 +178,11 @@ def same_counts(
     left: Collection, rows: NDArray[np.int64], right: Collection, others: NDArray[np.int64], *, least: int = 10
 ) -> NDArray[np.bool_]:
     """Say for each pair of cells whether they agree on every gene both measured, `least` expressed ones among them."""
-    shared = left.panels[left.panel[rows]] & right.panels[right.panel[others]] if len(rows) else np.zeros((0, 1), bool)
     same = np.zeros(len(rows), dtype=bool)
     for start in range(0, len(rows), 1024):
         block = slice(start, start + 1024)
         a, b = left.counts[rows[block]].toarray(), right.counts[others[block]].toarray()
-        both = shared[block]
+        both = left.panels[left.panel[rows[block]]] & right.panels[right.panel[others[block]]]
         same[block] = ~((a != b) & both).any(1) & (((a > 0) & both).sum(1) >= least)
     return same
 
