@@ -137,3 +137,30 @@ class TestRefuses:
 
     def test_neither_both_directions_nor_a_gene_with_itself(self, genes):
         assert len(graph_of(genes, [("TP53", "ACTB", 1, 0), ("ACTB", "TP53", 1, 0), ("TP53", "TP53", 1, 0)])) == 3
+
+
+class TestAttributes:
+    def graph(self, vocabulary, **attributes):
+        ends = np.array([[1, 2, 3], [2, 3, 1]], np.int32)
+        return GeneGraph(vocabulary, *ends, np.array([1, 3, 2], np.float32), np.zeros(3, np.int8), {}, attributes)
+
+    def test_they_follow_their_edges_into_the_table(self, vocabulary):
+        table = self.graph(vocabulary, distance=np.array([5, 6, 7])).to_table()
+        assert table["distance"].tolist() == [6, 7, 5]
+
+    def test_some_edges_are_taken_with_them(self, vocabulary):
+        some = self.graph(vocabulary, distance=np.array([5, 6, 7])).take(np.array([2, 0]))
+        assert some.regulator.tolist() == [3, 1]
+        assert some.attributes["distance"].tolist() == [7, 5]
+
+    def test_another_vocabulary_keeps_the_edges_between_its_genes(self, vocabulary):
+        ids = [vocabulary.ids[i] for i in (2, 1)]
+        other = self.graph(vocabulary, distance=np.array([5, 6, 7])).to(Vocabulary.of(load("human"), ids))
+        assert (other.regulator.tolist(), other.target.tolist()) == ([2], [1])
+        assert other.attributes["distance"].tolist() == [6]
+
+    def test_one_of_another_length_or_with_a_taken_name_is_refused(self, vocabulary):
+        with pytest.raises(GeneError, match="lengths"):
+            self.graph(vocabulary, distance=np.array([5]))
+        with pytest.raises(GeneError, match="attributes called"):
+            self.graph(vocabulary, rank=np.array([5, 6, 7]))

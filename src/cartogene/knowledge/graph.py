@@ -3,6 +3,7 @@
 An edge goes regulator -> target. As a matrix: row = regulator, column = target. Edges are unique.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +16,11 @@ from scipy import sparse
 
 from cartogene.errors import GeneError
 from cartogene.genes import table
+from cartogene.genes.organism import ORGANISMS
 from cartogene.genes.vocabulary import Vocabulary
 from cartogene.writing import whole
+
+COLUMNS = {"regulator", "target", "weight", "sign", "rank", "regulator_id", "target_id"}  # of `GeneGraph.to_table`
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +39,8 @@ class GeneGraph:
         Shape (edges,), int8: +1 activating, -1 repressing, 0 not known.
     provenance
         What made this graph.
+    attributes
+        What else is known of each edge: by name an array of shape (edges,), such as the distance of two genes.
 
     Raises
     ------
@@ -48,22 +54,32 @@ class GeneGraph:
     weight: NDArray[np.float32]
     sign: NDArray[np.int8]
     provenance: dict[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        lengths = {len(self.regulator), len(self.target), len(self.weight), len(self.sign)}
+        columns: list[NDArray[Any]] = [self.regulator, self.target, self.weight, self.sign, *self.attributes.values()]
+        lengths = {len(column) for column in columns}
         if len(lengths) > 1:
             raise GeneError(f"edges: found arrays of lengths {sorted(lengths)}, expected one length")
-        ends = np.concatenate([self.regulator, self.target])
-        if len(ends) and (ends.min() < 1 or ends.max() > len(self.vocabulary)):
-            raise GeneError(
-                f"edges: found positions outside 1 to {len(self.vocabulary)}; use positions of the vocabulary"
-            )
-        key = self.regulator.astype(np.int64) * (len(self.vocabulary) + 1) + self.target
-        if len(np.unique(key)) < len(key):
-            raise GeneError(f"edges: found {len(key) - len(np.unique(key))} repeated edges; keep one of each")
+        if taken := self.attributes.keys() & COLUMNS:
+            raise GeneError(f"edges: found attributes called {sorted(taken)}, expected other names; rename them")
+        for ends in (self.regulator, self.target):
+            if len(ends) and (ends.min() < 1 or ends.max() > len(self.vocabulary)):
+                raise GeneError(
+                    f"edges: found positions outside 1 to {len(self.vocabulary)}; use positions of the vocabulary"
+                )
+        if (self.key[1:] > self.key[:-1]).all():
+            return  # in order: no edge stands twice
+        if repeated := len(self) - len(np.unique(self.key)):
+            raise GeneError(f"edges: found {repeated} repeated edges; keep one of each")
 
     def __len__(self) -> int:
         return len(self.weight)
+
+    @cached_property
+    def key(self) -> NDArray[np.int64]:
+        """One number per edge, in the order of (regulator, target)."""
+        return self.regulator.astype(np.int64) * (len(self.vocabulary) + 1) + self.target
 
     @cached_property
     def genes(self) -> NDArray[np.int32]:
@@ -76,7 +92,7 @@ class GeneGraph:
         Returns
         -------
         Columns ``regulator``, ``target`` (symbols), ``weight``, ``sign`` (+1, -1, 0), ``rank`` (1 = strongest),
-        ``regulator_id``, ``target_id`` (Ensembl). Equal weights keep the order of the vocabulary.
+        ``regulator_id``, ``target_id`` (Ensembl), then the attributes. Equal weights keep the order of the vocabulary.
         """
         order = np.lexsort((self.target, self.regulator, -self.weight))
         regulator, target = self.regulator[order], self.target[order]
@@ -89,8 +105,25 @@ class GeneGraph:
                 "rank": np.arange(1, len(order) + 1, dtype=np.int32),
                 "regulator_id": self.vocabulary.id(regulator),
                 "target_id": self.vocabulary.id(target),
+                **{name: values[order] for name, values in self.attributes.items()},
             }
         )
+
+    def take(self, edges: NDArray[Any]) -> "GeneGraph":
+        """Return some of the edges: by their numbers, in the order given, or by a mask."""
+        attributes = {name: values[edges] for name, values in self.attributes.items()}
+        columns = (self.regulator[edges], self.target[edges], self.weight[edges], self.sign[edges])
+        return GeneGraph(self.vocabulary, *columns, self.provenance, attributes)
+
+    def to(self, vocabulary: Vocabulary) -> "GeneGraph":
+        """Return the edges whose genes are in another vocabulary, in that vocabulary's positions and order."""
+        there = np.concatenate([[0], vocabulary.position(self.vocabulary.ids)]).astype(np.int32)
+        regulator, target = there[self.regulator], there[self.target]
+        kept = np.flatnonzero((regulator > 0) & (target > 0))
+        kept = kept[np.lexsort((target[kept], regulator[kept]))]
+        attributes = {name: values[kept] for name, values in self.attributes.items()}
+        columns = (regulator[kept], target[kept], self.weight[kept], self.sign[kept])
+        return GeneGraph(vocabulary, *columns, self.provenance, attributes)
 
     def to_matrix(self) -> sparse.csr_array:
         """Return the weights as a sparse matrix over `genes`; rows are regulators, columns targets."""
@@ -103,7 +136,8 @@ class GeneGraph:
         Returns
         -------
         Columns ``gene`` (symbol), ``targets`` (edges going out), ``strength`` (sum of their weights), ``activates``,
-        ``represses`` (how many of them have that sign), ``is_tf`` (a known transcription factor), ``gene_id``.
+        ``represses`` (how many of them have that sign), ``is_tf`` (a known transcription factor; none where no gene
+        table of the organism ships), ``gene_id``.
         """
         edges = pd.DataFrame(
             {
@@ -119,8 +153,7 @@ class GeneGraph:
         position = hubs.pop("position").to_numpy()
         hubs.insert(0, "gene", self.vocabulary.symbol(position))
         hubs["gene_id"] = self.vocabulary.id(position)
-        factors = table.load(self.vocabulary.organism).genes["is_tf"]
-        hubs["is_tf"] = factors.reindex(hubs["gene_id"], fill_value=False).to_numpy(bool)
+        hubs["is_tf"] = _factors(self.vocabulary.organism).reindex(hubs["gene_id"], fill_value=False).to_numpy(bool)
         return hubs[["gene", "targets", "strength", "activates", "represses", "is_tf", "gene_id"]]
 
     def write(self, path: str | Path) -> Path:
@@ -128,3 +161,11 @@ class GeneGraph:
         with whole(path) as unfinished:
             self.to_table().to_parquet(unfinished, index=False)
         return Path(path)
+
+
+def _factors(organism: str) -> pd.Series:
+    """Which genes are transcription factors."""
+    if organism not in {known.name for known in ORGANISMS}:
+        return pd.Series(dtype=bool)
+    factors: pd.Series = table.load(organism).genes["is_tf"]
+    return factors

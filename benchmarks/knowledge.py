@@ -1,0 +1,316 @@
+"""Measure gene knowledge: cutting the edges of cells, opening a base, co-expression; each beside its peers.
+
+    OMP_NUM_THREADS=1 python benchmarks/knowledge.py --out benchmarks/results
+
+Everything is made from the gene table that ships and from random numbers with a fixed seed: a regulation graph of 1.25
+million edges with a few large regulators, the real chromosome relation, cells that express common genes more often, and
+counts of which 8 % are not zero. Peers get the same input and have to give the same edges with the same attributes; that
+they do is checked before anything is timed. Co-expression runs in a process of its own, for its peak of memory, with all
+cores.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+N_REGULATORS, N_REGULATION, N_CELLS, N_EXPRESSED = 1_400, 1_250_000, 64, 1_200
+ATTRIBUTES = ("regulation", "chromosome.distance", "correlation")
+
+
+def main() -> None:
+    ask = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    ask.add_argument("--out", type=Path, required=True, help="folder for knowledge.csv")
+    ask.add_argument("--repeats", type=int, default=9)
+    ask.add_argument("--only", choices=["edges", "base", "coexpression"])
+    ask.add_argument("--coexpression", choices=["cartogene", "numpy"], help=argparse.SUPPRESS)
+    asked = ask.parse_args()
+    if asked.coexpression:
+        print(json.dumps(correlate(asked.coexpression)))
+        return
+    parts = {"edges": edges, "base": base, "coexpression": coexpression}
+    rows = [row for name, part in parts.items() if asked.only in {None, name} for row in part(asked.repeats)]
+    table = pd.DataFrame(rows).assign(machine=machine())
+    print(table.drop(columns="machine").to_string(index=False))
+    print(machine())
+    table.to_csv(asked.out / f"knowledge{'_' + asked.only if asked.only else ''}.csv", index=False)
+
+
+def machine() -> str:
+    model = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "")
+    allocator = {k: v for k, v in os.environ.items() if k.startswith(("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD"))}
+    return (
+        f"{model or platform.processor()}, {len(os.sched_getaffinity(0))} cores, "
+        f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}, allocator {allocator or 'stock'}, "
+        f"Python {platform.python_version()}, numpy {np.__version__}"
+    )
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
+
+
+def timed(work: Callable[[], object], repeats: int) -> dict[str, float]:
+    """Smallest and median time of several runs in milliseconds, after one that is not counted."""
+    work()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append((time.perf_counter() - start) * 1e3)
+    return {"min_ms": min(times), "median_ms": float(np.median(times))}
+
+
+def prior():
+    """A base of regulation and chromosome edges with correlations, as a graph network needs it."""
+    from cartogene.genes import Vocabulary, load
+    from cartogene.knowledge.graph import GeneGraph
+    from cartogene.knowledge.loci import genomic_order, neighbourhood
+    from cartogene.knowledge.relations import union
+
+    rng = np.random.default_rng(0)
+    table = load("human")
+    ordered = table.genes.iloc[genomic_order(table.genes)]
+    coding = ordered[(ordered["biotype"] == "protein_coding") & (ordered["chromosome"].astype(str).str.len() < 3)]
+    others = ordered[ordered["biotype"] == "lncRNA"].iloc[::8]
+    genes = ordered.loc[ordered.index.isin(coding.index.union(others.index))].index
+    vocabulary = Vocabulary.of(table, genes)
+    n_genes = len(vocabulary)
+    chromosome = neighbourhood(vocabulary, table.genes)
+    share = rng.pareto(1.2, N_REGULATORS) + 0.1
+    n_targets = np.minimum(n_genes // 2, (share / share.sum() * N_REGULATION * 1.6).astype(int))
+    popularity = rng.pareto(2.0, n_genes) + 0.3
+    popularity /= popularity.sum()
+    regulators = rng.choice(n_genes, N_REGULATORS, replace=False) + 1
+    key = np.unique(
+        np.concatenate(
+            [g * (n_genes + 1) + rng.choice(n_genes, n, False, popularity) + 1 for g, n in zip(regulators, n_targets)]
+        )
+    )
+    key = np.sort(rng.permutation(key)[:N_REGULATION])
+    ends = (key // (n_genes + 1)).astype(np.int32), (key % (n_genes + 1)).astype(np.int32)
+    regulation = GeneGraph(vocabulary, *ends, np.ones(len(key), np.float32), np.zeros(len(key), np.int8))
+    graph = union({"regulation": regulation, "chromosome": chromosome})
+    correlation = rng.uniform(-1, 1, len(graph)).astype(np.float32)
+    graph = GeneGraph(
+        vocabulary, graph.regulator, graph.target, graph.weight, graph.sign, {},
+        {**graph.attributes, "correlation": correlation},
+    )  # fmt: skip
+    level = rng.lognormal(0, 1.5, n_genes)
+    cells = np.stack(
+        [rng.choice(n_genes, N_EXPRESSED, False, level / level.sum()).astype(np.int32) + 1 for _ in range(N_CELLS)]
+    )
+    return graph, cells
+
+
+def edges(repeats: int) -> Iterator[dict[str, object]]:
+    """64 cells x 1,200 genes: source and target node, is it regulation, distance, correlation; to the cell token too."""
+    import networkx as nx
+
+    from cartogene.cells.edges import cut, index
+
+    graph, cells = prior()
+    base = f"{int(graph.attributes['regulation'].sum()):,} TF-target, {int(graph.attributes['chromosome'].sum()):,} chromosome"
+    start = time.perf_counter()
+    ready = index(graph, ATTRIBUTES)
+    indexing = time.perf_counter() - start
+    size = len(graph.vocabulary) + 1
+    columns = [graph.attributes[name] for name in ATTRIBUTES]
+
+    def matrix(edges: np.ndarray, values: np.ndarray) -> sp.csr_array:
+        return sp.csr_array((values, (graph.regulator[edges], graph.target[edges])), shape=(size, size))
+
+    whole = np.arange(len(graph))
+    numbers = matrix(whole, whole + 1)
+    one_each = [
+        matrix(
+            np.flatnonzero(graph.attributes["regulation"]),
+            np.ones(int(graph.attributes["regulation"].sum()), np.float32),
+        ),
+        matrix(
+            np.flatnonzero(graph.attributes["chromosome"]),
+            graph.attributes["chromosome.distance"][graph.attributes["chromosome"]] + np.float32(51),
+        ),
+        matrix(whole, graph.attributes["correlation"] + np.float32(2)),
+    ]  # shifted, so that no value is 0
+
+    def flat(parts: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+    def to_token(cell: int, n_genes: int) -> tuple[np.ndarray, ...]:
+        first = cell * (n_genes + 1)
+        return (first + 1 + np.arange(n_genes), np.full(n_genes, first), *(np.zeros(n_genes, c.dtype) for c in columns))
+
+    def scipy_merged() -> tuple[np.ndarray, ...]:
+        """One matrix of edge numbers, a submatrix per cell, then the attributes by number."""
+        parts = []
+        for cell, genes in enumerate(cells):
+            found = numbers[genes][:, genes].tocoo()
+            node = cell * (len(genes) + 1) + 1
+            edge = found.data - 1
+            parts += [(found.row + node, found.col + node, *(c[edge] for c in columns)), to_token(cell, len(genes))]
+        return flat(parts)
+
+    def scipy_relations() -> tuple[np.ndarray, ...]:
+        """A matrix per relation and attribute, a submatrix of each per cell, put together by key."""
+        parts = []
+        for cell, genes in enumerate(cells):
+            n_genes, node = len(genes), cell * (len(genes) + 1) + 1
+            found = [m[genes][:, genes].tocoo() for m in one_each]
+            keys = [f.row.astype(np.int64) * n_genes + f.col for f in found]
+            key = np.unique(np.concatenate(keys))
+            values = [np.zeros(len(key), np.float32) for _ in found]
+            for value, f, k in zip(values, found, keys, strict=True):
+                value[np.searchsorted(key, k)] = f.data
+            distance = np.where(values[1] == 0, 0, values[1] - 51).astype(np.int8)
+            parts += [
+                (key // n_genes + node, key % n_genes + node, values[0] > 0, distance, values[2] - 2),
+                to_token(cell, n_genes),
+            ]
+        return flat(parts)
+
+    net = nx.DiGraph()
+    net.add_nodes_from(range(1, size))
+    net.add_edges_from(zip(graph.regulator.tolist(), graph.target.tolist(), ({"edge": i} for i in whole.tolist())))
+
+    def networkx(n_cells: int) -> tuple[np.ndarray, ...]:
+        parts = []
+        for cell, genes in enumerate(cells[:n_cells]):
+            place = {gene: node for node, gene in enumerate(genes.tolist(), cell * (len(genes) + 1) + 1)}
+            found = [(place[a], place[b], edge) for a, b, edge in net.subgraph(place).edges(data="edge")]
+            source, target, edge = np.array(found).T
+            parts += [(source, target, *(c[edge] for c in columns)), to_token(cell, len(genes))]
+        return flat(parts)
+
+    found = cut(ready, cells, cell_tokens=1)
+    mine = (found.source, found.target, *(found.attributes[name] for name in ATTRIBUTES))
+    for peer, upto in ((scipy_merged(), None), (scipy_relations(), None), (networkx(2), 2)):
+        assert same(mine, peer, 2 * (N_EXPRESSED + 1) if upto else None)
+
+    case = f"{N_CELLS} cells x {N_EXPRESSED} genes of {base} edges; {len(found) / N_CELLS:,.0f} edges per cell"
+    few = 4
+    times = {
+        "cartogene": timed(lambda: cut(ready, cells, cell_tokens=1), 3 * repeats),
+        "scipy, submatrix per relation": timed(scipy_relations, repeats),
+        "scipy, one submatrix of edge numbers": timed(scipy_merged, repeats),
+        "networkx, subgraph": timed(lambda: networkx(few), max(3, repeats // 3)),
+    }
+    for method, spent in times.items():
+        n_cells = few if method.startswith("networkx") else N_CELLS
+        row = {"what": "edges", "case": case, "method": method}
+        row |= {key.replace("_ms", "_ms_per_cell"): value / n_cells for key, value in spent.items()}
+        row["times_ours"] = row["min_ms_per_cell"] / (times["cartogene"]["min_ms"] / N_CELLS)
+        yield row
+    yield {"what": "edges", "case": "indexing that base, once", "method": "cartogene", "min_ms": indexing * 1e3}
+
+
+def same(mine: tuple[np.ndarray, ...], peer: tuple[np.ndarray, ...], nodes: int | None) -> bool:
+    """Whether two lists of edges are equal, up to their order, among the first nodes."""
+    sorted_ = []
+    for found in (mine, peer):
+        kept = slice(None) if nodes is None else np.flatnonzero(found[0] < nodes)
+        part = [column[kept].astype(np.float64) for column in found]
+        order = np.lexsort((part[1], part[0]))
+        sorted_.append([column[order] for column in part])
+    return all(len(a) == len(b) and np.allclose(a, b, atol=1e-6) for a, b in zip(*sorted_, strict=True))
+
+
+def base(repeats: int) -> Iterator[dict[str, object]]:
+    """Open a compiled base with these relations, and vectors of 20,000 genes."""
+    from cartogene.genes import load
+    from cartogene.knowledge.base import KnowledgeBase
+    from cartogene.knowledge.features import GeneFeatures
+
+    graph, _ = prior()
+    genes = graph.vocabulary
+    values = np.random.default_rng(0).normal(size=(len(genes), 1280)).astype(np.float32)
+    whole = KnowledgeBase(
+        table=load("human"),
+        vocabulary=genes,
+        relations={"all": graph},
+        features={"proteins": GeneFeatures(genes, values, "random numbers", {})},
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "base.cgk"
+        whole.write(path)
+        size = path.stat().st_size / 1e6
+        code = (
+            "import sys, time; from cartogene.knowledge.base import KnowledgeBase; start = time.perf_counter();"
+            f"base = KnowledgeBase.open({str(path)!r}); print((time.perf_counter() - start) * 1e3)"
+        )
+        fresh = [
+            float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+            for _ in range(repeats)
+        ]
+        case = f"{len(load('human')):,} genes, {len(graph):,} edges, {len(genes):,} x 1,280 features; {size:.0f} MB"
+        row = {"what": "base", "case": case}
+        yield row | {"method": "open, fresh process", "min_ms": min(fresh), "median_ms": float(np.median(fresh))}
+        for part, touch in {
+            "open": lambda b: b,
+            "open, read the relation": lambda b: b.relations["all"],
+            "open, read the features": lambda b: b.features["proteins"],
+            "open, read the gene table": lambda b: b.table,
+        }.items():
+            yield row | {"method": part} | timed(lambda touch=touch: touch(KnowledgeBase.open(path)), repeats)
+
+
+def coexpression(repeats: int) -> Iterator[dict[str, object]]:
+    """10,000 genes x 20,000 cells, one process per run."""
+    for method in ("cartogene", "numpy"):
+        runs = []
+        for _ in range(max(2, repeats // 4)):
+            command = [sys.executable, __file__, "--out", ".", "--coexpression", method]
+            environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+            done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+            runs.append(json.loads(done.stdout))
+        yield {
+            "what": "coexpression",
+            "case": "20,000 cells x 10,000 genes, 8 % not zero; all cores",
+            "method": {"cartogene": "cartogene, from sparse", "numpy": "numpy.corrcoef of the dense matrix"}[method],
+            "min_ms": min(run["seconds"] for run in runs) * 1e3,
+            "median_ms": float(np.median([run["seconds"] for run in runs])) * 1e3,
+            "peak_gb": max(run["peak_gb"] for run in runs),
+            "found": runs[0]["found"],
+        }
+
+
+def correlate(method: str) -> dict[str, float]:
+    """Run one of the two here; memory counts from before the dense matrix is made."""
+    from cartogene.genes import Vocabulary, load
+    from cartogene.knowledge.coexpression import coexpression as ours
+
+    rng = np.random.default_rng(0)
+    n_cells, n_genes = 20_000, 10_000
+    programs = sp.random(n_cells, 40, 0.1, random_state=rng, format="csr", dtype=np.float32)
+    loads = sp.random(40, n_genes, 0.02, random_state=rng, format="csr", dtype=np.float32)
+    noise = sp.random(n_cells, n_genes, 0.08, random_state=rng, format="csr", dtype=np.float32)
+    values = (programs @ loads * 4 + noise).tocsr()
+    table = load("human")
+    genes = Vocabulary.of(table, table.genes.index[:n_genes])
+    start = time.perf_counter()
+    if method == "cartogene":
+        found = len(ours(values, np.arange(1, n_genes + 1), genes))
+        seconds = time.perf_counter() - start
+    else:
+        dense = values.toarray()
+        start = time.perf_counter()
+        r = np.corrcoef(dense, rowvar=False)
+        found = int((np.abs(r) > 0.6).sum() - n_genes)
+        seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return {"seconds": seconds, "peak_gb": peak, "found": found}
+
+
+if __name__ == "__main__":
+    main()

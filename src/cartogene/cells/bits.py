@@ -1,0 +1,113 @@
+"""The loop behind `cells.edges.cut`, compiled when it is first called.
+
+It goes through the regulators of every gene of a cell 64 at a time: the bits of a word that are also in the set of the
+cell's genes are its edges. Each cell is gone through twice, to count and to list, the second time from the cache.
+"""
+
+# mypy: disallow-untyped-decorators=False
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+ONE, LOW_HALF, SIX, HALF = np.uint64(1), np.uint64(0xFFFFFFFF), np.uint64(6), np.uint64(32)
+TWOS, FOURS, EIGHTS = np.uint64(0x5555555555555555), np.uint64(0x3333333333333333), np.uint64(0x0F0F0F0F0F0F0F0F)
+BYTES, TWO, FOUR, TOP = np.uint64(0x0101010101010101), np.uint64(2), np.uint64(4), np.uint64(56)
+IN_WORD = np.uint64(63)
+
+
+@numba.njit(cache=True, inline="always")
+def ones(bits: Any) -> Any:
+    """Count the bits that are set (compilers know this form and use one instruction)."""
+    bits = bits - ((bits >> ONE) & TWOS)
+    bits = (bits & FOURS) + ((bits >> TWO) & FOURS)
+    return (((bits + (bits >> FOUR)) & EIGHTS) * BYTES) >> TOP
+
+
+@numba.njit(cache=True, nogil=True)
+def edges_of(
+    genes: NDArray[np.int32],
+    first: NDArray[np.int64],
+    words: NDArray[np.uint64],
+    n_words: int,
+    cell_tokens: int,
+    nothing: int,
+) -> Any:
+    """List the edges of each cell.
+
+    Parameters
+    ----------
+    genes
+        (B, T): numbers of genes as in `words`; -1 where there is none.
+    first, words
+        See `edges.EdgeIndex`.
+    n_words
+        Words that hold a bit for every gene.
+    cell_tokens
+        Nodes of a cell before its genes; the first hears every gene.
+    nothing
+        The row of the record of an edge to a cell token.
+
+    Returns
+    -------
+    Both nodes and the row of the record of every edge (E,), and where the edges of each cell begin (B + 1,): all empty if a cell
+    has a gene twice.
+    """
+    begin = np.zeros(len(genes) + 1, np.int64)
+    held, node_of = np.zeros(n_words, np.uint64), np.zeros(n_words * 64, np.int32)
+    source, target, record = np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int64)
+    hits, edge = np.empty((64 * genes.shape[1], 2), np.uint64), 0
+    for cell in range(len(genes)):
+        held[:] = 0
+        node = cell * (cell_tokens + genes.shape[1])
+        found = np.int64(0)
+        for place, gene in enumerate(genes[cell], cell_tokens):
+            if gene >= 0:
+                bit = ONE << (np.uint64(gene) & IN_WORD)
+                if held[gene >> 6] & bit:
+                    return source[:0], target[:0], record[:0], begin[:0]
+                held[gene >> 6] |= bit
+                node_of[gene] = node + place
+                found += min(cell_tokens, 1)
+        n_hits = 0
+        for place, gene in enumerate(genes[cell], cell_tokens):
+            if gene < 0:
+                continue
+            if n_hits + first[gene + 1] - first[gene] > len(hits):
+                hits = _longer(hits, 2 * len(hits) + first[gene + 1] - first[gene])
+            for word in range(np.uint64(first[gene]), np.uint64(first[gene + 1])):
+                here = held[words[word, 1] & LOW_HALF] & words[word, 0]
+                hits[n_hits, 0], hits[n_hits, 1] = here, word | np.uint64(place) << HALF
+                n_hits += here != 0  # no branch: whether there is an edge cannot be foreseen
+                found += np.int64(ones(here))
+        if edge + found > len(source):  # room for the cells to come, should they be like this one
+            room = edge + found + (found + found // 8) * (len(genes) - cell - 1)
+            source, target, record = _longer(source, room), _longer(target, room), _longer(record, room)
+        if cell_tokens:
+            for place, gene in enumerate(genes[cell], cell_tokens):
+                if gene >= 0:
+                    source[edge], target[edge], record[edge] = node + place, node, nothing
+                    edge += 1
+        for hit in hits[:n_hits]:
+            here, word, place = hit[0], hit[1] & LOW_HALF, hit[1] >> HALF
+            regulators, about = words[word, 0], words[word, 1]
+            which, row = about & LOW_HALF, about >> HALF
+            while here:
+                below = (here & (~here + ONE)) - ONE  # the bits under the lowest that is set
+                source[edge] = node_of[(which << SIX) + ones(below)]
+                target[edge] = node + place
+                record[edge] = row + ones(regulators & below)
+                here &= here - ONE
+                edge += 1
+        begin[cell + 1] = edge
+    return source[:edge], target[:edge], record[:edge], begin
+
+
+@numba.njit(cache=True)
+def _longer(values: Any, length: int) -> Any:
+    """Copy into an array with more room."""
+    longer = np.empty((length, *values.shape[1:]), values.dtype)
+    longer[: len(values)] = values
+    return longer
