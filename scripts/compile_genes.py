@@ -11,6 +11,7 @@ import argparse
 import gzip
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,11 +21,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cartogene.genes.compiled import COLUMNS, on_chromosome
+from cartogene.genes.lookup import ladder
 from cartogene.genes.organism import HUMAN, MOUSE, Organism
-from cartogene.genes.table import METADATA_KEY, OPEN_LICENCES
+from cartogene.genes.table import METADATA_KEY, OPEN_LICENCES, PAIRS, GeneTable
 from cartogene.writing import whole
 
-PRIMARY = [*(str(number) for number in range(1, 23)), "X", "Y", "MT"]
 TF_SET = "GOMF_DNA_BINDING_TRANSCRIPTION_FACTOR_ACTIVITY"  # GO:0003700
 BY_HAND = Path(__file__).parent / "gene_facts"
 
@@ -44,8 +46,28 @@ class Input:
 
 ENSEMBL = ("Ensembl", "109", "no restrictions (EMBL-EBI terms of use)", "https://feb2023.archive.ensembl.org")
 MSIGDB = ("Gene Ontology, via MSigDB", "2024.1", "CC-BY-4.0", "https://www.gsea-msigdb.org")
-GENES = "ids, symbols, biotypes, places"
+GENES = "ids, symbols, biotypes, places, Entrez numbers"
 TFS = "which genes have DNA-binding transcription factor activity (GO:0003700)"
+ORTHOLOGS = {
+    "Ensembl": Input(
+        "orthologs_mgi_hgnc_ensembl.parquet",
+        *("Ensembl", "2019 or 2020 (BioMart)", ENSEMBL[2], "https://www.ensembl.org"),
+        "saezlab/dorothea 1461fb75e23e inst/extdata/annotations/hgnc_mgi_annotation.rds",
+        "orthologs of human and mouse",
+    ),
+    "NCBI": Input(
+        "orthologs_human_mouse.parquet",
+        *(
+            "NCBI HomoloGene, completed from Ensembl",
+            "2022",
+            "public domain (NCBI)",
+            "https://www.ncbi.nlm.nih.gov/gene",
+        ),
+        "saeyslab/nichenetr 2d5c1ab5e135 data/geneinfo_2022.rda",
+        "orthologs of human and mouse",
+    ),
+}
+RETROCOPIES = ["processed_pseudogene", "transcribed_processed_pseudogene"]
 INPUTS = {
     HUMAN: {
         "genes": Input(
@@ -68,8 +90,15 @@ INPUTS = {
             "retired_ids_human.tsv",
             *("Ensembl", "75 to 109", ENSEMBL[2], "https://grch37.ensembl.org"),
             "entered by hand",
-            "ids of GRCh37 whose gene has a new id",
+            "retired ids whose gene has a new id",
         ),
+        "later": Input(
+            "genes_human_mouse_scprint_biomart_pos.parquet",
+            *("Ensembl", "2024 (BioMart)", ENSEMBL[2], "https://www.ensembl.org"),
+            "cantinilab/scPRINT 4acc1a4b393b data/main/biomart_pos.parquet",
+            "ids that copies on Y and on patches were given after release 109",
+        ),
+        **ORTHOLOGS,
     },
     MOUSE: {
         "genes": Input(
@@ -82,71 +111,46 @@ INPUTS = {
             "symbols, synonyms, and their Ensembl ids",
         ),
         "tfs": Input("sets_msigdb2024.1_m5_go_mf_Mm.gmt.gz", *MSIGDB, "ToledoEM/msigdf 87fd89ea646f", TFS),
+        **ORTHOLOGS,
     },
 }
 
 
 def read_genes(path: Path) -> pd.DataFrame:
-    """One row per Ensembl id, best first among genes of the same symbol: primary chromosome, then protein-coding."""
-    genes = pd.read_parquet(path, columns=["ensgene", "symbol", "chr", "start", "end", "strand", "biotype"])
-    genes = genes.rename(columns={"ensgene": "id", "chr": "chromosome"}).drop_duplicates("id")
-    genes["primary"] = genes["chromosome"].isin(PRIMARY)
-    genes["coding"] = genes["biotype"] == "protein_coding"
-    genes["scaffold"] = ~genes["chromosome"].str.startswith("CHR_")
-    return genes.sort_values(["primary", "scaffold", "coding", "id"], ascending=[False, False, False, True])
-
-
-def fold_contigs(genes: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Genes without their copies on other contigs, and the ids of those copies as other names of the gene kept."""
-    has_symbol, first = genes["symbol"] != "", preferred_ids(genes)
-    copy = ~genes["primary"] & has_symbol & ~genes["id"].isin(first)
-    nameless = ~genes["scaffold"] & ~has_symbol
-    copies = pd.DataFrame({"alias": genes["id"][copy], "id": genes["symbol"][copy].map(first)})
-    return genes[~copy & ~nameless].copy(), copies
-
-
-def preferred_ids(genes: pd.DataFrame) -> pd.Series:
-    """The id that each symbol stands for; `genes` come best first."""
-    return genes[genes["symbol"] != ""].drop_duplicates("symbol").set_index("symbol")["id"]
+    """A row per Ensembl id and Entrez number."""
+    columns = ["ensgene", "symbol", "chr", "start", "end", "strand", "biotype", "entrez"]
+    return pd.read_parquet(path, columns=columns).rename(columns={"ensgene": "id", "chr": "chromosome"})
 
 
 def human_names(places: dict[str, Path], genes: pd.DataFrame) -> pd.DataFrame:
-    """Aliases from HGNC; a symbol newer than the gene table is reached through its previous symbols."""
+    """Aliases from HGNC, names and ids entered by hand, and ids of copies that were listed later."""
     names = pd.read_parquet(places["names"]).set_axis(["alias", "symbol"], axis=1)
-    renamed, retired = (
+    by_hand = [
         pd.read_csv(places[role], sep="\t").set_axis(["alias", "symbol"], axis=1) for role in ("renamed", "retired")
-    )
-    id_of = preferred_ids(genes)
-    unknown = sorted({*renamed["symbol"], *retired["symbol"]} - set(id_of.index))
+    ]
+    renamed, retired = by_hand
+    unknown = sorted({*renamed["symbol"], *retired["symbol"]} - set(genes["symbol"]))
     if unknown:
         raise SystemExit(f"{BY_HAND}: found symbols that no gene has: {', '.join(unknown)}")
-    names = pd.concat([names[~names["alias"].isin(renamed["alias"])], renamed, retired])
-    names["id"] = names["symbol"].map(id_of)
-    newer = names[names["id"].isna()]
-    older = newer[newer["alias"].isin(id_of.index) & ~newer["alias"].isin(names["symbol"])]
-    older = older.drop_duplicates("symbol", keep=False).set_index("symbol")["alias"].map(id_of)
-    names["id"] = names["id"].fillna(names["symbol"].map(older))
-    itself = pd.DataFrame({"alias": older.index, "id": older.to_numpy()})
-    return pd.concat([names[["alias", "id"]], itself]).dropna()
+    return pd.concat([names[~names["alias"].isin(renamed["alias"])], renamed, retired, later_copies(places, genes)])
 
 
-def mouse_names(places: dict[str, Path], genes: pd.DataFrame) -> pd.DataFrame:
+def later_copies(places: dict[str, Path], genes: pd.DataFrame) -> pd.DataFrame:
+    """Ids newer than the gene table of copies, on Y and on patches, of genes in it: same symbol, same kind."""
+    later = pd.read_parquet(places["later"], columns=["ensembl_gene_id", "hgnc_symbol", "gene_biotype"])
+    later = later.set_axis(["alias", "symbol", "biotype"], axis=1).dropna()
+    later = later[later["alias"].str.startswith(HUMAN.id_prefix) & ~later["alias"].isin(genes["id"])]
+    known = genes[on_chromosome(genes["chromosome"])].drop_duplicates(["id"])
+    known = known[known["symbol"] != ""].drop_duplicates("symbol", keep=False)
+    return later.merge(known[["symbol", "biotype", "id"]], on=["symbol", "biotype"])[["alias", "id"]]
+
+
+def mouse_names(places: dict[str, Path]) -> pd.DataFrame:
     """Symbols and synonyms from MGI, and ids that the gene table no longer has."""
     names = pd.read_parquet(places["names"], columns=["symbol", "synonyms", "ensembl"]).dropna(subset="ensembl")
-    id_of = preferred_ids(genes)
-    names["id"] = names["ensembl"].where(names["ensembl"].isin(genes["id"]), names["symbol"].map(id_of))
-    names = names.dropna(subset="id")
+    names = names.rename(columns={"ensembl": "id"})
     synonyms = names.assign(alias=names["synonyms"].str.split("|")).explode("alias").dropna(subset="alias")
-    other = [synonyms[["alias", "id"]]]
-    other += [names[["id"]].assign(alias=names[column]) for column in ("symbol", "ensembl")]
-    return pd.concat(other)
-
-
-def mitochondrial(genes: pd.DataFrame) -> pd.DataFrame:
-    """Genes of the mitochondrion also go by names without the dash: MTCO1, Mtnd1, mt-Cyb."""
-    genes = genes[genes["chromosome"] == "MT"]
-    spellings = [genes["symbol"].str.replace("-", ""), genes["symbol"].str.replace("Cytb", "Cyb")]
-    return pd.concat([pd.DataFrame({"alias": spelling, "id": genes["id"]}) for spelling in spellings])
+    return pd.concat([synonyms, *(names.assign(alias=names[column]) for column in ("symbol", "id"))])
 
 
 def name_the_nameless(genes: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -167,27 +171,55 @@ def transcription_factors(path: Path) -> list[str]:
     raise SystemExit(f"{path}: found no set {TF_SET}")
 
 
-def compile_organism(organism: Organism, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Genes and other names of one organism, in the form that is stored."""
+def compile_organism(organism: Organism, folder: Path) -> GeneTable:
+    """The table of one organism, without orthologs."""
     places = {role: place(source, folder) for role, source in INPUTS[organism].items()}
-    genes, copies = fold_contigs(read_genes(places["genes"]))
+    genes = read_genes(places["genes"])
     if organism is MOUSE:
         genes = name_the_nameless(genes, places["names"])
-    names = (human_names if organism is HUMAN else mouse_names)(places, genes)
-    aliases = pd.concat([names, copies, mitochondrial(genes)]).drop_duplicates()
-    aliases = aliases[~aliases["alias"].isin(genes["symbol"]) & ~aliases["alias"].isin(genes["id"])]
+    names = human_names(places, genes) if organism is HUMAN else mouse_names(places)
+    return GeneTable.compiled(organism, genes, names, regulators=transcription_factors(places["tfs"]))
 
-    tfs = transcription_factors(places["tfs"])
-    renamed = aliases[aliases["alias"].isin(tfs)].drop_duplicates("alias", keep=False)["id"]
-    genes["is_tf"] = genes["symbol"].isin(tfs) | genes["id"].isin(renamed)
 
-    genes["number"] = numbers(genes["id"], organism)
-    aliases = aliases.assign(number=numbers(aliases["id"], organism)).sort_values(["number", "alias"])
-    columns = ["number", "symbol", "biotype", "chromosome", "start", "end", "strand", "is_tf"]
-    genes = genes.sort_values("number")[columns].astype(
-        {"biotype": "category", "chromosome": "category", "start": np.int32, "end": np.int32, "strand": np.int8}
-    )
-    return genes, aliases[["alias", "number"]]
+def pair_up(tables: dict[Organism, GeneTable], folder: Path) -> pd.DataFrame:
+    """Numbers of the human and the mouse gene of each pair, and which database has it: 1 Ensembl, 2 NCBI, 3 both.
+
+    Left out are pairs with a name that is not one gene's alone, and of a gene with a copy of a transcript (pseudogene).
+    """
+    ensembl, ncbi = (pd.read_parquet(folder / source.file) for source in ORTHOLOGS.values())
+    found = []
+    for database, pairs, columns in (
+        (1, ensembl, {HUMAN: ("hgnc_symbol", None), MOUSE: ("mgi_symbol", None)}),
+        (2, ncbi, {HUMAN: ("symbol", "entrez"), MOUSE: ("symbol_mouse", "entrez_mouse")}),
+    ):
+        rows = {organism: rows_of(tables[organism], pairs, *columns[organism]) for organism in columns}
+        known = np.all([row >= 0 for row in rows.values()], axis=0)
+        genes = {organism: tables[organism].genes.iloc[row[known]] for organism, row in rows.items()}
+        copies = [part["biotype"].isin(RETROCOPIES).to_numpy() for part in genes.values()]
+        ids = {organism.name: numbers(part.index.to_series(), organism).to_numpy() for organism, part in genes.items()}
+        found.append(pd.DataFrame(ids).assign(database=database)[copies[0] == copies[1]].drop_duplicates())
+    return pd.concat(found).groupby(["human", "mouse"], as_index=False)["database"].sum().astype({"database": np.int8})
+
+
+def rows_of(table: GeneTable, pairs: pd.DataFrame, symbol: str, number: str | None) -> np.ndarray:
+    """Row in the table of each gene: by its Entrez number if there is one, else its symbol; negative if lost."""
+    steps = ladder(table)
+    rows, how = steps.climb(pairs[symbol].to_numpy(object))
+    rows = np.where(np.isin(how, ["symbol", "alias"]), rows, -1)
+    if number is None:
+        return rows
+    by_number = steps.entrez(pairs[number].astype(str).to_numpy(object))
+    return np.where(by_number >= 0, by_number, rows)
+
+
+def stored(table: GeneTable) -> dict[str, pd.DataFrame]:
+    """The files of a table: ids as numbers, and no symbol where that is the id."""
+    genes, name = table.genes, table.organism.name
+    symbols = genes["symbol"].where(genes["symbol"] != genes.index, "")
+    genes = genes.assign(symbol=symbols, number=numbers(genes.index.to_series(), table.organism))
+    aliases = table.aliases.assign(number=numbers(table.aliases["id"], table.organism))
+    genes = genes.reset_index(drop=True)[["number", *COLUMNS]]
+    return {f"{name}.parquet": genes, f"{name}_aliases.parquet": aliases[["alias", "number"]]}
 
 
 def place(source: Input, folder: Path) -> Path:
@@ -200,23 +232,27 @@ def numbers(ids: pd.Series, organism: Organism) -> pd.Series:
     return ids.str.removeprefix(organism.id_prefix).astype(np.int64)
 
 
-def facts(organism: Organism, folder: Path) -> bytes:
+def facts(what: str, inputs: Iterable[Input], folder: Path) -> bytes:
     """Say what each input is, as JSON."""
     entries = []
-    for source in INPUTS[organism].values():
+    for source in inputs:
         if source.licence not in OPEN_LICENCES:
             raise SystemExit(f"{source.file}: licence {source.licence!r} is not among the open ones")
         entry = {key: getattr(source, key) for key in ("name", "version", "licence", "url", "what", "via")}
         entries.append(entry | {"sha256": sha256(place(source, folder).read_bytes()).hexdigest()})
-    return json.dumps({"organism": organism.name, "sources": entries}, sort_keys=True).encode()
+    return json.dumps({"organism": what, "sources": entries}, sort_keys=True).encode()
 
 
 def write(table: pd.DataFrame, path: Path, metadata: bytes) -> None:
     """One compressed parquet file."""
     content = pa.Table.from_pandas(table, preserve_index=False)
     content = content.replace_schema_metadata({METADATA_KEY: metadata})
-    packed = [column for column in ("biotype", "chromosome", "is_tf", "strand") if column in table]
-    delta = {column: "DELTA_BINARY_PACKED" for column in ("number", "start", "end") if column in table}
+    packed = [column for column in ("biotype", "chromosome", "is_tf", "strand", "database") if column in table]
+    delta = {
+        column: "DELTA_BINARY_PACKED"
+        for column in ("number", "start", "end", "human", "mouse", "entrez")
+        if column in table
+    }
     delta |= {column: "DELTA_BYTE_ARRAY" for column in ("symbol", "alias") if column in table}
     with whole(path) as unfinished:
         pq.write_table(
@@ -231,12 +267,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write the index into")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    for organism in INPUTS:
-        genes, aliases = compile_organism(organism, options.folder)
-        metadata = facts(organism, options.folder)
-        for table, name in ((genes, f"{organism.name}.parquet"), (aliases, f"{organism.name}_aliases.parquet")):
-            write(table, options.out / name, metadata)
-            sys.stdout.write(f"{name}: {len(table)} rows, {(options.out / name).stat().st_size} bytes\n")
+    tables = {organism: compile_organism(organism, options.folder) for organism in INPUTS}
+    metadata = facts("human and mouse", ORTHOLOGS.values(), options.folder)
+    write(pair_up(tables, options.folder), options.out / PAIRS, metadata)
+    for organism, table in tables.items():
+        metadata = facts(organism.name, INPUTS[organism].values(), options.folder)
+        for name, content in stored(table).items():
+            write(content, options.out / name, metadata)
+    for path in sorted(options.out.glob("*.parquet")):
+        sys.stdout.write(f"{path.name}: {pq.read_metadata(path).num_rows} rows, {path.stat().st_size} bytes\n")
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import h5py
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from anndata.io import read_elem
 
 from cartogene.genes import guess_organism, identify, load
+from cartogene.genes.table import METADATA_KEY
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
@@ -28,6 +30,8 @@ def test_the_script_makes_the_index_that_ships(tmp_path):
     assert names == sorted(path.name for path in tmp_path.iterdir())
     for name in names:
         pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / name), pd.read_parquet(SHIPPED / name))
+        made, shipped = (pq.read_schema(folder / name).metadata[METADATA_KEY] for folder in (tmp_path, SHIPPED))
+        assert made == shipped
 
 
 @needs_data

@@ -40,6 +40,8 @@ class TestFound:
             ("ENSG00000111640_GAPDH", "GAPDH", "id"),
             ("ensg00000111640", "GAPDH", "id"),
             ("ENSG00000161570", "CCL5", "retired id"),
+            ("ENSG00000292344", "PLCXD1", "retired id"),
+            ("ENSG00000243135.7", "UGT1A3", "retired id"),
             ("GAPDH", "GAPDH", "symbol"),
             (" GAPDH ", "GAPDH", "symbol"),
             ("hg19_GAPDH", "GAPDH", "symbol"),
@@ -200,6 +202,21 @@ class TestGuessOrganism:
 
     def test_the_larger_part_decides(self):
         assert guess_organism(["GAPDH", "ACTB", "TP53", "Gapdh"]) is HUMAN
+
+    def test_mouse_genes_in_capital_letters_are_told_by_what_only_mouse_has(self, human, mouse):
+        assert guess_organism(mouse.genes["symbol"].str.upper()) is MOUSE
+        coding = mouse.genes[mouse.genes["biotype"] == "protein_coding"]
+        assert guess_organism(coding["symbol"].str.upper()) is MOUSE
+        assert guess_organism(["GAPDH", "ACTB", "GM10076", "H2-K1", "0610010K14RIK"]) is MOUSE
+        for part in (human.genes, human.genes[human.genes["biotype"] == "protein_coding"]):
+            assert guess_organism(part["symbol"]) is HUMAN
+        assert guess_organism(["GAPDH", "ACTB", "PTPRC", "MT-CO1"]) is HUMAN
+
+    def test_entrez_numbers_tell_where_nothing_else_does_but_row_numbers_do_not(self, human, mouse):
+        for table, organism in ((human, HUMAN), (mouse, MOUSE)):
+            assert guess_organism(table.genes["entrez"][table.genes["entrez"] > 0][::50]) is organism
+        assert guess_organism(range(2000)) is None
+        assert guess_organism(np.random.default_rng(0).choice(8000, 1000, replace=False)) is None
 
     def test_it_does_not_guess_from_next_to_nothing(self):
         assert guess_organism(["GAPDH", *(f"peak_{number}" for number in range(99))]) is None

@@ -1,5 +1,6 @@
 from importlib import resources
 
+import numpy as np
 import pytest
 
 from cartogene.errors import OrganismError
@@ -23,11 +24,17 @@ class TestEveryTable:
 
     def test_every_gene_has_a_symbol_a_place_and_a_kind(self, table):
         genes = table.genes
-        assert list(genes) == ["symbol", "biotype", "chromosome", "start", "end", "strand", "is_tf"]
+        assert list(genes) == ["symbol", "biotype", "chromosome", "start", "end", "strand", "is_tf", "entrez"]
         assert (genes["symbol"] != "").all()
         assert not genes.isna().to_numpy().any()
         assert (genes["start"] <= genes["end"]).all()
         assert set(genes["strand"]) == {1, -1}
+
+    def test_nearly_every_coding_gene_has_an_entrez_number(self, table):
+        numbers = table.genes["entrez"]
+        assert numbers.dtype == np.int32
+        assert (numbers >= 0).all()
+        assert (numbers[table.genes["biotype"] == "protein_coding"] > 0).mean() > 0.93
 
     def test_a_gene_off_the_chromosomes_is_no_copy_of_one_on_them(self, table):
         on = table.genes["chromosome"].isin(PRIMARY)
@@ -67,6 +74,10 @@ class TestKnownGenes:
     def test_a_gene_stands_where_the_textbook_has_it(self, organism, id_, symbol, chromosome, is_tf):
         gene = load(organism).genes.loc[id_]
         assert (gene["symbol"], gene["chromosome"], gene["is_tf"]) == (symbol, chromosome, is_tf)
+
+    def test_entrez_numbers_are_those_of_the_textbook(self):
+        assert load("human").genes.loc["ENSG00000141510", "entrez"] == 7157
+        assert load("mouse").genes.loc["ENSMUSG00000059552", "entrez"] == 22059
 
 
 class TestLoad:

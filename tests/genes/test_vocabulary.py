@@ -56,9 +56,18 @@ class TestMaking:
         with pytest.raises(GeneError, match="found 3 ids and 0 symbols"):
             Vocabulary("human", IDS, ())
 
-    def test_an_unknown_organism_is_refused(self):
-        with pytest.raises(OrganismError):
-            Vocabulary("yeast", IDS, ("GAPDH", "ACTB", "TP53"))
+    def test_human_and_mouse_are_written_in_one_way(self, genes):
+        assert Vocabulary("Homo sapiens", IDS, genes.symbols) == genes
+        assert Vocabulary("NCBITaxon:9606", IDS, genes.symbols).fingerprint == genes.fingerprint
+
+    def test_any_other_organism_will_do(self):
+        yeast = Vocabulary("yeast", ("YAL001C",), ("TFC3",))
+        assert Vocabulary.from_dict(yeast.to_dict()) == yeast
+        assert yeast.fingerprint != Vocabulary("fly", ("YAL001C",), ("TFC3",)).fingerprint
+
+    def test_no_organism_is_refused(self):
+        with pytest.raises(OrganismError, match="found no name"):
+            Vocabulary(" ", IDS, ("GAPDH", "ACTB", "TP53"))
 
 
 class TestSameness:

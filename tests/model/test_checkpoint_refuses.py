@@ -124,7 +124,7 @@ class TestRefusesMetadata:
             ("labels.cell_type.members", [], ""),
             ("labels.cell_type.names", ["one"], ""),
             ("labels.cell_type.leaves", ["one", "one", "two"], ""),
-            ("vocabulary.organism", "yeti", "yeti"),
+            ("vocabulary.organism", "", "organism: found no name"),
             ("vocabulary.symbols", [], "expected as many of each"),
         ],
         ids=str,

@@ -214,6 +214,7 @@ def _repairs(identity: pd.DataFrame, first: Texts) -> list[str]:
     versioned = how.eq("id").to_numpy() & [VERSIONED.search(str(text)) is not None for text in first]
     repairs = {
         "Ensembl id taken without its version": versioned,
+        "Entrez number read as its gene": how.eq("entrez").to_numpy(),
         "symbol read in another case": how.eq("case").to_numpy(),
         "former name or alias read as today's name": how.isin(["alias", "retired id"]).to_numpy(),
         "name read in another spelling": how.eq("spelling").to_numpy(),

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from cartogene.genes.compiled import on_chromosome
 from cartogene.genes.table import GeneTable
 
 Objects = np.ndarray[Any, np.dtype[np.object_]]
@@ -37,10 +38,12 @@ class Ladder:
     """Where to look for a name in turn, the surest place first; the folded ones ignore case."""
 
     ids: Lookup
+    folded_ids: Lookup
     symbols: Lookup
     folded_symbols: Lookup
     aliases: Lookup
     folded_aliases: Lookup
+    entrez: Lookup  # numbers as text
 
     def climb(self, names: Objects) -> tuple[Rows, Objects]:
         """Row of each name, and the step it was found on."""
@@ -48,6 +51,7 @@ class Ladder:
         folded = upper(names)
         steps = (
             ("id", self.ids, names),
+            ("id", self.folded_ids, folded),
             ("symbol", self.symbols, names),
             ("case", self.folded_symbols, folded),
             ("alias", self.aliases, names),
@@ -60,9 +64,9 @@ class Ladder:
         return rows, how
 
 
-@cache
+@lru_cache(maxsize=8)
 def ladder(table: GeneTable) -> Ladder:
-    """The ladder of a gene table (built once)."""
+    """The ladder of a gene table (built once for each of the last few)."""
     ids = Lookup(table.genes.index, np.arange(len(table)))
     symbols, names = _symbols(table.genes), table.genes["symbol"].to_numpy(object)
     aliases, rows = table.aliases["alias"].to_numpy(object), ids(table.aliases["id"].to_numpy(object))
@@ -70,7 +74,10 @@ def ladder(table: GeneTable) -> Ladder:
     rows = np.where(best >= 0, best, rows)
     folded = _unique(upper(names), symbols(names))
     long = np.array([len(alias) >= SHORT for alias in aliases], dtype=bool)
-    return Ladder(ids, symbols, folded, _unique(aliases, rows), _unique(upper(aliases[long]), rows[long]))
+    folded_aliases = _unique(upper(aliases[long]), rows[long])
+    return Ladder(
+        ids, _folded_ids(table), symbols, folded, _unique(aliases, rows), folded_aliases, _entrez(table.genes)
+    )
 
 
 def upper(names: Objects) -> Objects:
@@ -87,13 +94,30 @@ def each(change: Callable[[str], str], names: Objects) -> Objects:
 
 def _symbols(genes: pd.DataFrame) -> Lookup:
     """Exact symbols; of several genes with one symbol the best: on a chromosome, coding, lowest id."""
-    on_contig = genes["chromosome"].astype(str).str.len() > len("MT")
-    rank = 2 * on_contig.to_numpy(int) + (genes["biotype"] != "protein_coding").to_numpy(int)
-    order = pd.DataFrame({"symbol": genes["symbol"].to_numpy(object), "rank": rank, "row": np.arange(len(genes))})
-    order = order.sort_values(["rank", "row"])
-    peers = order.groupby(["symbol", "rank"], sort=False, observed=True)["row"].transform("size")
-    best = order.assign(peers=peers).drop_duplicates("symbol")
-    return Lookup(pd.Index(best["symbol"], dtype=object), np.where(best["peers"] >= FAMILY, AMBIGUOUS, best["row"]))
+    best = _best(genes, genes["symbol"].to_numpy(object))
+    return Lookup(pd.Index(best["text"], dtype=object), np.where(best["peers"] >= FAMILY, AMBIGUOUS, best["row"]))
+
+
+def _entrez(genes: pd.DataFrame) -> Lookup:
+    """Entrez numbers; of several genes with one number the best, AMBIGUOUS where two are equally good."""
+    best = _best(genes, genes["entrez"].to_numpy())
+    best = best[best["text"] > 0]
+    texts = pd.Index([str(number) for number in best["text"]], dtype=object)
+    return Lookup(texts, np.where(best["peers"] > 1, AMBIGUOUS, best["row"]))
+
+
+def _folded_ids(table: GeneTable) -> Lookup:
+    """Ids in capital letters; none for ids of Ensembl, which are told in any case already."""
+    ids = table.genes.index.to_numpy(object)[: 0 if table.organism.id_prefix.startswith("ENS") else None]
+    return _unique(upper(ids), np.arange(len(ids)))
+
+
+def _best(genes: pd.DataFrame, texts: npt.NDArray[Any]) -> pd.DataFrame:
+    """For each text, the row of the best gene that bears it, and how many (peers) are as good."""
+    rank = 2 * (~on_chromosome(genes["chromosome"])).astype(int) + (genes["biotype"] != "protein_coding").to_numpy(int)
+    order = pd.DataFrame({"text": texts, "rank": rank, "row": np.arange(len(genes))}).sort_values(["rank", "row"])
+    peers = order.groupby(["text", "rank"], sort=False, observed=True)["row"].transform("size")
+    return order.assign(peers=peers).drop_duplicates("text")
 
 
 def _unique(texts: Objects, rows: Rows) -> Lookup:

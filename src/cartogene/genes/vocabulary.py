@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cartogene.errors import GeneError
-from cartogene.genes.organism import named
+from cartogene.genes.organism import canonical
 from cartogene.genes.table import GeneTable
 
 Objects = np.ndarray[Any, np.dtype[np.object_]]
@@ -35,8 +35,8 @@ class Vocabulary:
     symbols: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        """Refuse what could not be looked up again."""
-        named(self.organism)
+        """Refuse what could not be looked up again; write human and mouse in one way."""
+        object.__setattr__(self, "organism", canonical(self.organism))
         if len(self.ids) != len(self.symbols):
             raise GeneError(
                 f"vocabulary: found {len(self.ids)} ids and {len(self.symbols)} symbols, expected as many of each; "
