@@ -7,6 +7,7 @@ Axes: B cells, T gene tokens, C cell tokens, S = C + T, D width.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +33,9 @@ class CellModel(nn.Module):
         Length of the vocabulary; positions 1 to `n_genes` are genes, 0 is padding.
     groups
         For each label family which leaves (columns) each group (row) holds.
+    tables
+        What is known of the genes, by name: a row per gene, for the encoders that ask for it. None where the weights,
+        and with them these rows, are read from a file afterwards.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -53,11 +57,18 @@ class CellModel(nn.Module):
             if len(set(names)) < len(names):
                 raise ConfigError(f"heads: found the names {names}, expected different ones")
 
-    def __init__(self, config: Config, *, n_genes: int, groups: Mapping[str, NDArray[np.bool_]]):
+    def __init__(
+        self,
+        config: Config,
+        *,
+        n_genes: int,
+        groups: Mapping[str, NDArray[np.bool_]],
+        tables: Mapping[str, NDArray[Any]] | None = None,
+    ):
         super().__init__()
         self.config = config
         width = config.width
-        self.genes = nn.ModuleList(part.build(width=width, n_genes=n_genes) for part in config.genes)
+        self.genes = nn.ModuleList(part.build(width=width, n_genes=n_genes, tables=tables) for part in config.genes)
         self.counts = config.counts.build(width=width)
         self.cell = nn.Parameter(torch.randn(len(config.cell_tokens), width) * 0.02)
         self.depth = config.counts.build(width=width) if DEPTH in config.cell_tokens else None

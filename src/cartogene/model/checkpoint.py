@@ -10,7 +10,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -19,12 +21,14 @@ from cartogene import settings
 from cartogene.cells.select import Select
 from cartogene.errors import CartogeneError, FileError, WeightsError
 from cartogene.genes.vocabulary import Vocabulary
+from cartogene.knowledge.features import GeneFeatures
 from cartogene.knowledge.ontology import Hierarchy
 from cartogene.model.cell_model import CellModel
 from cartogene.writing import whole
 
 FORMAT = 1
 KEY = "cartogene"
+Tables = Mapping[str, GeneFeatures | NDArray[Any]]
 FIELDS = ("format", "settings", "vocabulary", "labels", "select", "card")
 
 
@@ -57,10 +61,41 @@ class Checkpoint:
     card: Mapping[str, Any] = field(default_factory=dict)
 
 
-def build(config: CellModel.Config, vocabulary: Vocabulary, labels: Mapping[str, Hierarchy]) -> CellModel:
-    """Make the model that fits a vocabulary and labels, with fresh weights."""
+def build(
+    config: CellModel.Config, vocabulary: Vocabulary, labels: Mapping[str, Hierarchy], tables: Tables | None = None
+) -> CellModel:
+    """Make the model that fits a vocabulary and labels, with fresh weights.
+
+    Parameters
+    ----------
+    tables
+        What is known of the genes, by the names under which the settings ask for it: `GeneFeatures`, or arrays with a
+        row per gene of the vocabulary (location numbers, vectors; NaN where a gene has none).
+
+    Raises
+    ------
+    ConfigError
+        If the settings ask for a table that is not there, or has another shape.
+    """
+    return _made(config, vocabulary, labels, over(vocabulary, tables or {}))
+
+
+def over(vocabulary: Vocabulary, tables: Tables) -> dict[str, NDArray[Any]]:
+    """Return tables as arrays with a row per gene of `vocabulary`."""
+    return {
+        name: table.to(vocabulary).values if isinstance(table, GeneFeatures) else np.asarray(table)
+        for name, table in tables.items()
+    }
+
+
+def _made(
+    config: CellModel.Config,
+    vocabulary: Vocabulary,
+    labels: Mapping[str, Hierarchy],
+    tables: Mapping[str, NDArray[Any]] | None,
+) -> CellModel:
     groups = {family: hierarchy.matrix() for family, hierarchy in labels.items()}
-    model: CellModel = config.build(n_genes=len(vocabulary), groups=groups)
+    model: CellModel = config.build(n_genes=len(vocabulary), groups=groups, tables=tables)
     return model
 
 
@@ -167,21 +202,26 @@ def _assemble(meta: dict[str, Any], tensors: dict[str, Tensor]) -> Checkpoint:
         raise WeightsError(f"metadata.settings.kind: found {meta['settings']['kind']!r}, expected a CellModel")
     vocabulary = Vocabulary.from_dict(meta["vocabulary"])
     labels = {family: Hierarchy.from_dict(data) for family, data in meta["labels"].items()}
-    model = build(config, vocabulary, labels)
-    weights = {k.removeprefix("model."): v.float() for k, v in tensors.items() if k.startswith("model.")}
+    model = _made(config, vocabulary, labels, None)
+    weights = _part("model.", tensors)
     _same_shapes({k: tuple(v.shape) for k, v in model.state_dict().items()}, weights)
     model.load_state_dict(weights)
-    reference = {
-        k.removeprefix("reference."): v.float() if v.is_floating_point() else v
-        for k, v in tensors.items()
-        if k.startswith("reference.")
-    }
+    reference = _part("reference.", tensors)
     size = len(vocabulary) + 1
     _fitting_reference(
         reference, {"detection": (size,), "coverage": (size,), "profiles": (None, size), "least_likeness": ()}
     )
     select = settings.fill(Select, meta["select"], at="select")
     return Checkpoint(model.eval(), vocabulary, labels, select, reference, meta["card"])
+
+
+def _part(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with `prefix`, without it; what is not whole numbers in float32."""
+    return {
+        name.removeprefix(prefix): value.float() if value.is_floating_point() else value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def _fitting_reference(reference: Mapping[str, Tensor], expected: Mapping[str, tuple[int | None, ...]]) -> None:

@@ -3,10 +3,11 @@
 Axes: B cells, T gene tokens, C cell tokens, S = C + T, D width, H heads.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -32,9 +33,19 @@ class Reading(NamedTuple):
 
 
 class GeneEncoder(Protocol):
-    """Who the gene is."""
+    """Who the gene is; built with ``tables``, what is known of the genes by name, a row per gene.
+
+    ``tables`` is None where the weights, and with them the rows, are read from a file afterwards.
+    """
 
     def forward(self, genes: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]: ...
+
+    def grow(self, origin: Int[Tensor, " G"], tables: Mapping[str, NDArray[Any]]) -> Bool[Tensor, " K"]:
+        """Take other genes: position i is now what position ``origin[i]`` was, or one of the K new genes where -1.
+
+        `tables` have a row per new gene. Returns which of the new genes the part can tell apart.
+        """
+        ...
 
 
 class CountEncoder(Protocol):

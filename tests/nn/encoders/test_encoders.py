@@ -4,11 +4,13 @@ import importlib
 import inspect
 import pkgutil
 
+import numpy as np
 import pytest
 import torch
 
 from cartogene import settings
 from cartogene.nn import encoders
+from cartogene.nn.encoders.features import Features
 from cartogene.settings import Settings
 
 
@@ -26,9 +28,21 @@ def parts(first: str) -> list[type]:
 GENES, COUNTS, CELLS = (parts(first) for first in ("genes", "counts", "identity"))
 
 
+NEEDED = {Features: {"source": "proteins", "size": 5}}  # settings that have no default
+
+
+def config(part: type) -> Settings:
+    return part.Config(**NEEDED.get(part, {}))
+
+
 def made(part: type, **runtime):
     torch.manual_seed(0)
-    return part.Config().build(width=8, **runtime).eval()
+    return config(part).build(width=8, **runtime).eval()
+
+
+def tables(n_genes: int) -> dict[str, np.ndarray]:
+    vectors = np.random.default_rng(0).normal(size=(n_genes, 5)).astype(np.float32)
+    return {"proteins": vectors, "locus": np.arange(1, n_genes + 1)}
 
 
 def test_there_is_one_of_each_kind_and_no_other():
@@ -43,25 +57,49 @@ def test_there_is_one_of_each_kind_and_no_other():
 class TestEveryEncoder:
     def test_has_settings_that_survive_a_round_trip(self, part):
         assert issubclass(part.Config, Settings)
-        assert settings.from_dict(settings.to_dict(part.Config())) == part.Config()
+        assert settings.from_dict(settings.to_dict(config(part))) == config(part)
 
 
 @pytest.mark.parametrize("part", GENES, ids=lambda part: part.__name__)
 class TestEveryGeneEncoder:
     def test_gives_a_vector_per_gene_wherever_the_gene_stands(self, part):
         genes = torch.tensor([[3, 1, 0], [1, 2, 3]])
-        vectors = made(part, n_genes=3)(genes)
+        vectors = made(part, n_genes=3, tables=tables(3))(genes)
         assert vectors.shape == (2, 3, 8)
-        assert torch.equal(vectors[0, 1], vectors[1, 0])
-        assert torch.equal(vectors[0, 0], vectors[1, 2])
+        torch.testing.assert_close(vectors[0, 1], vectors[1, 0])
+        torch.testing.assert_close(vectors[0, 0], vectors[1, 2])
         assert not torch.allclose(vectors[0, 0], vectors[0, 1])
 
     def test_gives_padding_nothing_also_after_learning(self, part):
-        encoder = made(part, n_genes=3).train()
-        mover = torch.optim.SGD(encoder.parameters(), lr=1.0)
-        (encoder(torch.tensor([[0, 1, 0, 3]])) + 1).square().sum().backward()
-        mover.step()
+        encoder = made(part, n_genes=3, tables=tables(3)).train()
+        if weights := list(encoder.parameters()):
+            mover = torch.optim.SGD(weights, lr=1.0)
+            (encoder(torch.tensor([[0, 1, 0, 3]])) + 1).square().sum().backward()
+            mover.step()
         assert (encoder(torch.tensor([[0]])) == 0).all()
+
+    def test_reads_its_rows_from_a_state_where_it_is_given_no_tables(self, part):
+        encoder, blank = made(part, n_genes=3, tables=tables(3)), made(part, n_genes=3, tables=None)
+        blank.load_state_dict(encoder.state_dict())
+        genes = torch.arange(4)[None]
+        torch.testing.assert_close(blank(genes), encoder(genes))
+
+    def test_keeps_what_it_knows_when_it_grows_and_takes_the_rest_from_the_tables(self, part):
+        encoder = made(part, n_genes=3, tables=tables(3))
+        before = encoder(torch.arange(4)[None])[0]
+        row = {name: table[[0]] for name, table in tables(3).items()}
+        told_apart = encoder.grow(torch.tensor([0, 2, -1, 1]), row)
+        after = encoder(torch.arange(4)[None])[0]
+        torch.testing.assert_close(after[[0, 1, 3]], before[[0, 2, 1]])
+        assert told_apart.shape == (1,)
+        if encoder.state_dict().keys() & {"known", "place"}:
+            torch.testing.assert_close(after[2], before[1])
+
+    def test_may_drop_genes_without_being_given_tables(self, part):
+        encoder = made(part, n_genes=3, tables=tables(3))
+        before = encoder(torch.arange(4)[None])[0]
+        assert len(encoder.grow(torch.tensor([0, 3]), {})) == 0
+        torch.testing.assert_close(encoder(torch.tensor([[0, 1]]))[0], before[[0, 3]])
 
 
 @pytest.mark.parametrize("part", COUNTS, ids=lambda part: part.__name__)
