@@ -15,7 +15,6 @@ import warnings
 from pathlib import Path
 
 import anndata
-import numpy as np
 import pandas as pd
 from sklearn.decomposition import TruncatedSVD
 from sklearn.linear_model import LogisticRegression
@@ -28,8 +27,9 @@ import cartogene as cg
 from cartogene import tasks
 from cartogene.cells import schema
 from cartogene.cells.collection import Collection
-from cartogene.knowledge import ontology
-from cartogene.knowledge.ontology import Hierarchy
+from cartogene.knowledge.agreement import agreement
+from cartogene.knowledge.labels import guide
+from cartogene.knowledge.ontology import Hierarchy, Ontology
 from cartogene.model import Checkpoint
 from cartogene.tasks.annotate import OUTSIDE
 from cartogene.tasks.apply import shelve
@@ -40,23 +40,19 @@ FAR = {"pdac_moncada2020": "Ductal|Acinar", "sc_mixology_cellbench": "", "gut_cr
 CLOSE = ("pbmc3k_10x", "pbmc_frozen_donorA_10x", "pbmc_sorted_ref_zheng2017")
 
 
-def known_truth(terms: pd.Series, hierarchy: Hierarchy) -> pd.Series:
+def known_truth(terms: pd.Series, hierarchy: Hierarchy, ontology: Ontology) -> pd.Series:
     """Give for each true term the closest term that the model knows, or UNKNOWN."""
-    closest = {}
-    for term in terms.unique():
-        above = [t for t in hierarchy.terms if t in ontology.ancestors(term)]
-        depth = [len(ontology.ancestors(t)) for t in above]
-        closest[term] = above[int(np.argmax(depth))] if above else UNKNOWN
+    closest = {term: " or ".join(ontology.closest(term, hierarchy.terms)) or UNKNOWN for term in terms.unique()}
     return terms.map(closest)
 
 
-def predicted_classes(leaves: pd.Series, truth: pd.Series, hierarchy: Hierarchy) -> pd.Series:
-    """Give for each predicted leaf the true class it counts as: itself, or the group in use that holds it."""
-    holds = {leaf: leaf for leaf in hierarchy.leaves}
-    for group, members in zip(hierarchy.groups, hierarchy.members, strict=True):
-        if group in set(truth):
-            holds |= {hierarchy.leaves[m]: group for m in members if hierarchy.leaves[m] not in set(truth)}
-    return leaves.map(lambda leaf: holds.get(leaf, UNKNOWN))
+def answers(given: pd.Series, terms: pd.Series, hierarchy: Hierarchy, ontology: Ontology) -> pd.Series:
+    """Give the true class that each predicted term counts as: that of the cell where it is right, else its own."""
+    right = agreement(given, terms, ontology, known=hierarchy.terms).right
+    truth = known_truth(terms, hierarchy, ontology)
+    classes = sorted(set(truth).intersection(hierarchy.terms))
+    own = {term: (*ontology.closest(term, classes), UNKNOWN)[0] for term in set(given) - {""}}
+    return truth.where(right, given.map(own).fillna(UNKNOWN))
 
 
 def regression(cells: Collection, truth: pd.Series) -> pd.Series:
@@ -79,15 +75,13 @@ def judge(name: str, adata: anndata.AnnData, labels: pd.Series, checkpoint: Chec
     cells = shelve(adata, checkpoint)
     found = tasks.annotate(checkpoint, adata).table
     there = labels.isin(meant).to_numpy()
-    truth = known_truth(labels[there].map(meant).reset_index(drop=True), hierarchy)
+    terms, ontology = labels[there].map(meant).reset_index(drop=True), guide("CL")
+    truth = known_truth(terms, hierarchy, ontology)
     mine = found[there].reset_index(drop=True)
-    given = predicted_classes(mine["term"].where(~mine["outside"], ""), truth, hierarchy)
-    forced = predicted_classes(
-        mine["closest"].map(dict(zip(hierarchy.names, hierarchy.terms, strict=True))), truth, hierarchy
-    )
+    forced = mine["closest"].map(dict(zip(hierarchy.names, hierarchy.terms, strict=True)))
     ways = {
-        "model": given,
-        "model, outside ignored": forced,
+        "model": answers(mine["term"].where(~mine["outside"], ""), terms, hierarchy, ontology),
+        "model, outside ignored": answers(forced, terms, hierarchy, ontology),
         "most frequent class": pd.Series(truth.mode()[0], index=truth.index),
         "logistic regression on PCA, trained inside": regression(cells.take(there), truth),
     }

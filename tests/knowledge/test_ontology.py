@@ -1,52 +1,176 @@
-"""Labels: leaves, groups of leaves, and tables of what people call them."""
+"""Ontologies, and the leaves and groups of the terms in use."""
 
+import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from cartogene.errors import ConfigError, ExtraError, FileError
-from cartogene.knowledge import Hierarchy, ontology
-from cartogene.knowledge.ontology import ancestors, hierarchy, name, read_labels
+from cartogene.errors import ConfigError
+from cartogene.knowledge.ontology import COLUMNS, Hierarchy, Ontology
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+ROOT = Path(__file__).parents[2]
+FIXTURE = ROOT.parent / "shared" / "fixtures" / "scprint" / "hierarchy.json"
+DUMPS = sorted((ROOT.parent / "shared" / "data" / "knowledge").glob("onto_*.parquet"))
+
+CELLS = [
+    ("cell", "", ""),
+    ("T", "cell", ""),
+    ("B", "cell", ""),
+    ("CD4", "T", ""),
+    ("CD8", "T", ""),
+    ("Th1", "CD4|helper", ""),
+    ("helper", "T", ""),
+    ("Th0", "", "Th-one"),
+    ("Th-one", "", "Th1"),
+    ("gone", "", ""),
+    ("moved", "", "Y:1"),
+]
 
 
 @pytest.fixture
-def table(tmp_path):
-    def write(content, name="labels.tsv"):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
+def cells() -> Ontology:
+    """Cells below cells; Th0 was replaced by Th-one and that by Th1, "gone" by nothing, "moved" by a term elsewhere."""
+    table = pd.DataFrame(CELLS, columns=["id", "parents", "replaced_by"])
+    return Ontology.of_table(
+        table.assign(label=table["id"].str.lower(), deprecated=table["id"].isin(["Th0", "Th-one", "gone", "moved"])),
+        name="X",
+        version="1",
+    )
 
-    return write
+
+def of(parents: dict[str, str]) -> Ontology:
+    """Make an ontology of terms and their parents."""
+    return Ontology.of_table(
+        pd.DataFrame({"id": list(parents), "label": "", "parents": list(parents.values())}), name="X"
+    )
 
 
-ABOVE = {"Th1": ["CD4", "T", "cell"], "CD4": ["T", "cell"], "CD8": ["T", "cell"], "T": ["cell"], "B": ["cell"]}
+class TestATerm:
+    def test_has_all_terms_above_it_and_itself_as_ancestors(self, cells):
+        assert cells.ancestors("Th1") == {"Th1", "CD4", "helper", "T", "cell"}
+        assert cells.ancestors("cell") == {"cell"}
+
+    def test_is_above_its_descendants(self, cells):
+        for term in cells.table["id"]:
+            below = {other for other in cells.table["id"] if term in cells.ancestors(other)}
+            assert cells.descendants(term) == below
+
+    def test_may_lie_below_thousands_of_others(self):
+        chain = of({str(i): str(i - 1) if i else "" for i in range(5000)})
+        assert len(chain.ancestors("4999")) == 5000
+
+    def test_that_is_deprecated_counts_as_the_last_of_its_replacements(self, cells):
+        assert [cells.current(t) for t in ("Th0", "Th-one", "Th1", "gone", "moved")] == [
+            "Th1",
+            "Th1",
+            "Th1",
+            "gone",
+            "Y:1",
+        ]
+
+    def test_that_was_replaced_in_a_circle_or_by_several_stays(self):
+        table = pd.DataFrame({"id": list("abc"), "label": "", "parents": "", "deprecated": True})
+        found = Ontology.of_table(table.assign(replaced_by=["b", "a", "a|b"]), name="X")
+        assert [found.current(term) for term in "abc"] == list("abc")
+
+    @pytest.mark.parametrize("ask", [Ontology.ancestors, Ontology.descendants, Ontology.label, Ontology.current])
+    def test_nobody_knows_is_refused(self, cells, ask):
+        with pytest.raises(
+            ConfigError, match=r"^ontology term: found 'T cell', which X 1 does not know; check the id$"
+        ):
+            ask(cells, "T cell")
+
+    def test_has_a_label(self, cells):
+        assert cells.label("Th1") == "th1"
+
+
+class TestAnOntology:
+    def test_gives_its_table_back(self, cells):
+        again = Ontology.of_table(cells.to_table(), name="X", version="1")
+        assert again.to_table().columns.tolist() == list(COLUMNS)
+        pd.testing.assert_frame_equal(again.to_table(), cells.to_table())
+        assert (len(cells), "T" in cells, "t" in cells, repr(cells)) == (11, True, False, "Ontology(X 1, 11 terms)")
+
+    def test_reads_missing_values_as_nothing(self):
+        found = Ontology.of_table(pd.DataFrame({"id": ["a"], "label": [None], "parents": [np.nan]}), name="X")
+        assert found.to_table().iloc[0].tolist() == ["a", "", "", "", False, ""]
+
+    def test_ends_at_parents_it_does_not_hold(self):
+        assert of({"a": "b|elsewhere", "b": ""}).ancestors("a") == {"a", "b"}
+
+    def test_closure_says_the_same_as_ancestors(self, cells):
+        terms = cells.table["id"].tolist()
+        expected = [[other in cells.ancestors(term) for other in terms] for term in terms]
+        assert cells.closure.toarray().tolist() == expected
+
+    @pytest.mark.parametrize(
+        ("parents", "message"),
+        [({"a": "b", "b": "c", "c": "a"}, r"terms below themselves \(\w > \w > \w > \w\)"), ({"a": "a"}, r"\(a > a\)")],
+    )
+    def test_with_terms_below_themselves_is_refused(self, parents, message):
+        with pytest.raises(ConfigError, match=message):
+            of(parents)
+
+    def test_with_a_term_twice_is_refused(self):
+        with pytest.raises(ConfigError, match=r"^ontology X: found term 'a' twice; keep one"):
+            Ontology.of_table(pd.DataFrame({"id": ["a", "a"], "label": "", "parents": ""}), name="X")
+
+    def test_without_its_columns_is_refused(self):
+        with pytest.raises(
+            ConfigError, match=r"^ontology X: found columns \['id'\], expected also \['label', 'parents'\]"
+        ):
+            Ontology.of_table(pd.DataFrame({"id": ["a"]}), name="X")
+
+    @pytest.mark.skipif(not DUMPS, reason="needs the ontologies of ../shared/data, which are not here")
+    @pytest.mark.parametrize("path", DUMPS, ids=lambda path: path.stem)
+    def test_of_a_public_dump_is_whole(self, path):
+        found = Ontology.of_table(pd.read_parquet(path), name=path.stem.split("_")[1])
+        assert found.closure.shape == (len(found), len(found))
+        assert found.closure.diagonal().all()
+        row = int(np.argmax(np.diff(found.closure.indptr)))
+        above = found.closure.indices[found.closure.indptr[row] : found.closure.indptr[row + 1]]
+        assert set(found.table["id"].iloc[above]) == found.ancestors(found.table["id"].iloc[row])
 
 
 class TestOrdering:
-    def test_puts_terms_without_others_below_them_first(self):
-        found = hierarchy(["T", "CD4", "CD8", "B", "Th1"], ABOVE.__getitem__, str.lower)
+    def test_puts_terms_without_others_below_them_first(self, cells):
+        found = cells.hierarchy(["T", "CD4", "CD8", "B", "Th1"])
         assert found.leaves == ("B", "CD8", "Th1")
         assert found.groups == ("CD4", "T")
         assert found.members == ((2,), (1, 2))
         assert found.names == ("b", "cd8", "th1", "cd4", "t")
         assert found.terms == ("B", "CD8", "Th1", "CD4", "T")
 
-    def test_does_not_depend_on_order_and_repeats(self):
-        one = hierarchy(["B", "CD4", "T"], ABOVE.__getitem__, str.lower)
-        assert hierarchy(["T", "B", "T", "CD4", "B"], ABOVE.__getitem__, str.lower) == one
+    def test_does_not_depend_on_order_and_repeats(self, cells):
+        assert cells.hierarchy(["T", "B", "T", "CD4", "B"]) == cells.hierarchy(["B", "CD4", "T"])
 
-    def test_makes_a_term_a_leaf_if_only_terms_not_in_use_are_below_it(self):
-        assert hierarchy(["T", "B"], ABOVE.__getitem__, str.lower).groups == ()
+    def test_makes_a_term_a_leaf_if_only_terms_not_in_use_are_below_it(self, cells):
+        assert cells.hierarchy(["T", "B"]).groups == ()
 
-    def test_counts_no_term_as_its_own_ancestor(self):
-        found = hierarchy(["B"], lambda term: {term, *ABOVE[term]}, str.lower)
-        assert found.leaves == ("B",)
+    def test_of_no_terms_is_empty(self, cells):
+        assert cells.hierarchy([]).terms == ()
 
-    def test_of_no_terms_is_empty(self):
-        assert hierarchy([], ABOVE.__getitem__, str.lower).terms == ()
+    def test_leaves_out_what_is_not_known_and_replaces_what_is_deprecated(self, cells):
+        assert cells.hierarchy(["unknown", "", "nan", "Th0", "CD4"]).terms == ("Th1", "CD4")
+
+    def test_names_every_term_that_nobody_knows(self, cells):
+        with pytest.raises(ConfigError, match="^ontology term: found 'T4', 'T8', which X 1 does not know"):
+            cells.hierarchy(["T8", "B", "T4"])
+        with pytest.raises(ConfigError, match="^ontology term: found 'Y:1', which"):
+            cells.hierarchy(["moved"])
+
+    @pytest.mark.skipif(not FIXTURE.is_file(), reason="needs ../shared/fixtures, which are not here")
+    @pytest.mark.parametrize("family", ["tissue_ontology_term_id", "cell_type_ontology_term_id"])
+    def test_agrees_with_the_hierarchy_of_scprint(self, family):
+        told = json.loads(FIXTURE.read_text())[family]
+        ontology = of({term: "|".join(parents) for term, parents in told["ontology_parents"].items()})
+        found = ontology.hierarchy([*told["categories"], *told["terms_added"]])
+        assert len(found.leaves) == told["n_leaf"]
+        assert list(found.leaves) == told["leaf_terms"]
+        members = {g: [found.leaves[m] for m in ms] for g, ms in zip(found.groups, found.members, strict=True)}
+        assert members == told["groups_by_term"]
 
 
 class TestCodes:
@@ -65,61 +189,3 @@ class TestCodes:
 class TestARoundTrip:
     def test_gives_the_same_hierarchy(self, hierarchy):
         assert Hierarchy.from_dict(hierarchy.to_dict()) == hierarchy
-
-
-class TestTheCellOntology:
-    def test_knows_ancestors_and_names(self):
-        assert name("CL:0000236") == "B cell"
-        assert {"CL:0000624", "CL:0000084"} <= ancestors("CL:0000624")
-
-    @pytest.mark.parametrize("ask", [ancestors, name])
-    @pytest.mark.parametrize("term", ["CL:9999999", "B cell", ""])
-    def test_refuses_terms_it_does_not_know(self, ask, term):
-        with pytest.raises(ConfigError, match=rf"^ontology term: found '{term}', which the ontology does not know"):
-            ask(term)
-
-    def test_that_is_not_installed_is_named_with_its_extra(self, monkeypatch):
-        def absent(module):
-            raise ModuleNotFoundError(f"No module named {module!r}", name=module.partition(".")[0])
-
-        monkeypatch.setattr("cartogene.extras.importlib.import_module", absent)
-        ontology._parser.cache_clear()
-        with pytest.raises(ExtraError, match=r"'cellxgene_ontology_guide'.*pip install 'cartogene\[train\]'"):
-            ancestors("CL:0000236")
-
-
-class TestATableOfLabels:
-    def test_gives_the_term_of_each_label(self, table):
-        path = table("# why\nlabel\tterm\nB cells\tCL:0000236\nTreg\tCL:0000815\nB cells\tCL:0000236\nNA\tCL:1\n")
-        assert read_labels(path) == {"B cells": "CL:0000236", "Treg": "CL:0000815", "NA": "CL:1"}
-
-    def test_may_have_more_columns(self, table):
-        assert read_labels(table("term\tlabel\tnote\nCL:1\ta\tx\n")) == {"a": "CL:1"}
-
-    def test_that_is_not_there_is_refused(self, tmp_path):
-        with pytest.raises(FileError, match=r"none\.tsv: cannot be read as a tab-separated table"):
-            read_labels(tmp_path / "none.tsv")
-
-    def test_without_its_columns_is_refused(self, table):
-        with pytest.raises(FileError, match=r"found columns \['label', 'cell'\], expected also \['term'\]"):
-            read_labels(table("label\tcell\na\tb\n"))
-
-    @pytest.mark.parametrize(
-        "content",
-        [b"", b"\n\n", b"label\tterm\na\tb\tc\td\n", b"label\tterm\n\xff\xfe\x00\tx\n", b'label\tterm\n"a\tb\n'],
-        ids=["empty", "blank", "ragged", "binary", "open quote"],
-    )
-    def test_that_is_broken_is_refused(self, table, content):
-        with pytest.raises(FileError, match=r"labels\.tsv: "):
-            read_labels(table(content))
-
-    def test_with_a_label_of_two_terms_is_refused(self, table):
-        with pytest.raises(ConfigError, match=r"label 'a' stands for two terms; keep one of them"):
-            read_labels(table("label\tterm\na\tCL:1\na\tCL:2\n"))
-
-    @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.tsv")), ids=lambda path: path.name)
-    def test_that_ships_holds_terms_that_the_ontology_knows(self, path):
-        terms = set(read_labels(path).values())
-        found = hierarchy(terms, ancestors, name)
-        assert set(found.terms) == terms
-        assert all(found.members)

@@ -5,6 +5,7 @@ import pytest
 
 from cartogene.cells.schema import read
 from cartogene.errors import CartogeneError, ConfigError, FileError, LeakError
+from cartogene.knowledge.labels import read_hierarchy
 from cartogene.train.corpus import Genes, Store, gather
 
 ONE = Store(file="one.h5ad", study="Study one", donor_column="donor", label_column="kind")
@@ -131,6 +132,16 @@ class TestTheGuard:
         assert "genes; 2 cell types in 1 groups" in told[2]
 
 
+class TestAHierarchyOfOnesOwn:
+    def test_decides_what_is_above_what(self, data):
+        (data / "own.tsv").write_text("label\tterm\nB cells\tmy B\nCD4\tmy T\n")
+        (data / "own_terms.tsv").write_text("term\tparent\nmy L\t\nmy B\tmy L\nmy T\tmy B\n")
+        own = read_hierarchy(data / "own_terms.tsv")
+        found = gather(data, (ONE, TWO), (TEST,), FEW, data / "own.tsv", ontology=own)
+        assert set(found.cells.table["label"]) <= {"my B", "my T", ""}
+        assert found.hierarchy == own.hierarchy(found.cells.table["label"])
+
+
 class TestRefuses:
     @pytest.mark.parametrize(
         ("changes", "error", "message"),
@@ -156,7 +167,7 @@ class TestRefuses:
 
     def test_a_table_of_labels_with_a_term_nobody_knows(self, collected, data):
         (data / "wrong.tsv").write_text("label\tterm\nB cells\tCL:123\n")
-        with pytest.raises(ConfigError, match="^ontology term: found 'CL:123', which the ontology does not know"):
+        with pytest.raises(ConfigError, match="^ontology term: found 'CL:123', which CL .* does not know"):
             collected(labels="wrong.tsv")
 
     @pytest.mark.parametrize("empty", ["stores", "held_out"])

@@ -1,21 +1,25 @@
-"""Cell labels and their order: leaves, groups, and who belongs to whom.
+"""Cell labels and their order: an ontology, and the leaves and groups that are in use.
 
 A term is a *group* if it is an ancestor of another term in use; every other term is a *leaf*. Models score leaves;
 a label that names a group (``T cell``) is met by any of its leaves (scPRINT, spec of the label hierarchy).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from pathlib import Path
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 
-from cartogene.errors import ConfigError, FileError
-from cartogene.extras import need
+from cartogene.errors import ConfigError
+
+COLUMNS = ("id", "label", "parents", "synonyms", "deprecated", "replaced_by")  # of `Ontology.to_table`
+NOT_KNOWN = frozenset({"", "unknown", "na", "nan", "none", "<na>"})
+"""What stands in a column of terms, in any case, where nobody knows the term."""
 
 
 @dataclass(frozen=True)
@@ -78,78 +82,198 @@ class Hierarchy:
         return cls(tuple(data["leaves"]), tuple(data["groups"]), members, tuple(data["names"]))
 
 
-def hierarchy(terms: Iterable[str], ancestors: Callable[[str], Iterable[str]], name: Callable[[str], str]) -> Hierarchy:
-    """Order `terms` into leaves and groups, each alphabetically.
+@dataclass(frozen=True, eq=False)
+class Ontology:
+    """Terms, what people call them, and which lies below which.
 
     Parameters
     ----------
-    terms
-        Ontology ids in use.
-    ancestors
-        Gives every ancestor of a term.
-    name
-        Gives what people call a term.
-
-    Examples
-    --------
-    >>> above = {"B": ["L"], "T": ["L"], "L": []}
-    >>> found = hierarchy(["T", "B", "L"], above.__getitem__, str.lower)
-    >>> found.leaves, found.groups, found.members
-    (('B', 'T'), ('L',), ((0, 1),))
-    """
-    terms = sorted(set(terms))
-    above = {term: set(ancestors(term)) - {term} for term in terms}
-    groups = tuple(term for term in terms if any(term in above[other] for other in terms))
-    leaves = tuple(term for term in terms if term not in groups)
-    members = tuple(tuple(i for i, leaf in enumerate(leaves) if group in above[leaf]) for group in groups)
-    return Hierarchy(leaves, groups, members, tuple(name(term) for term in leaves + groups))
-
-
-@lru_cache
-def _parser() -> Any:
-    module = need("cellxgene_ontology_guide.ontology_parser", extra="train", purpose="reading the Cell Ontology")
-    return module.OntologyParser()
-
-
-def ancestors(term: str) -> set[str]:
-    """Return every ancestor of an ontology term, the term itself included (relations as CELLxGENE follows them).
+    name, version
+        Such as ``"CL"`` and ``"v2026-03-26"``.
+    table
+        A row per term with the columns of `to_table`; `of_table` brings other tables to it.
 
     Raises
     ------
     ConfigError
-        If the ontology does not know the term.
+        If a term stands twice or lies below itself.
+
+    Notes
+    -----
+    What counts as "below" is up to whoever made the table: is-a alone, or also part-of, as in the tables that CELLxGENE
+    prepares of UBERON. A parent that the table does not hold is an end: the term counts as having no such parent.
     """
+
+    name: str
+    version: str
+    table: pd.DataFrame
+
+    def __post_init__(self) -> None:
+        if (twice := self.table["id"].duplicated()).any():
+            raise ConfigError(f"ontology {self.name}: found term {self.table['id'][twice].iloc[0]!r} twice; keep one")
+        if ring := circle(self._parents):
+            raise ConfigError(f"ontology {self.name}: found terms below themselves ({' > '.join(ring)}); take out one")
+
+    @classmethod
+    def of_table(cls, table: pd.DataFrame, *, name: str, version: str = "") -> "Ontology":
+        """Make from a table with at least the columns ``id``, ``label`` and ``parents``; see `to_table`.
+
+        Examples
+        --------
+        >>> table = pd.DataFrame({"id": ["X:1", "X:2"], "label": ["cell", "T cell"], "parents": ["", "X:1"]})
+        >>> found = Ontology.of_table(table, name="X")
+        >>> sorted(found.ancestors("X:2")), found.label("X:2")
+        (['X:1', 'X:2'], 'T cell')
+        """
+        if missing := {"id", "label", "parents"} - set(table.columns):
+            raise ConfigError(f"ontology {name}: found columns {list(table.columns)}, expected also {sorted(missing)}")
+        text = table.reindex(columns=[c for c in COLUMNS if c != "deprecated"]).astype(object)
+        text = text.where(text.notna(), "").astype(str)
+        text["deprecated"] = table["deprecated"].to_numpy(dtype=bool) if "deprecated" in table else False
+        return cls(name, version, text[list(COLUMNS)].reset_index(drop=True))
+
+    def to_table(self) -> pd.DataFrame:
+        """Return a row per term: id, label, parents and synonyms (joined by ``|``), deprecated, replaced_by."""
+        return self.table.copy()
+
+    def __len__(self) -> int:
+        """Count the terms, deprecated ones too."""
+        return len(self.table)
+
+    def __contains__(self, term: object) -> bool:
+        """Tell whether a term is known here."""
+        return term in self._place
+
+    def __repr__(self) -> str:
+        """Name, version and size."""
+        return f"Ontology({self.name} {self.version}, {len(self)} terms)"
+
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        return {term: place for place, term in enumerate(self.table["id"])}
+
+    @cached_property
+    def _parents(self) -> dict[str, tuple[str, ...]]:
+        columns = zip(self.table["id"], self.table["parents"], strict=True)
+        return {term: tuple(p for p in dict.fromkeys(text.split("|")) if p in self._place) for term, text in columns}
+
+    @cached_property
+    def _children(self) -> dict[str, tuple[str, ...]]:
+        children: dict[str, list[str]] = {term: [] for term in self._place}
+        for term, parents in self._parents.items():
+            for parent in parents:
+                children[parent].append(term)
+        return {term: tuple(below) for term, below in children.items()}
+
+    @cached_property
+    def _replaced(self) -> dict[str, str]:
+        old = self.table[self.table["deprecated"] & (self.table["replaced_by"] != "")]
+        return {term: now for term, now in zip(old["id"], old["replaced_by"], strict=True) if "|" not in now}
+
+    @cached_property
+    def _above(self) -> dict[str, frozenset[str]]:
+        return {}  # filled by `ancestors`
+
+    def _refuse_unknown(self, terms: Iterable[str]) -> None:
+        if unknown := [term for term in terms if term not in self._place]:
+            version = f"{self.name} {self.version}".strip()
+            shown = ", ".join(map(repr, unknown[:10])) + (f" and {len(unknown) - 10} more" if unknown[10:] else "")
+            raise ConfigError(f"ontology term: found {shown}, which {version} does not know; check the id")
+
+    def label(self, term: str) -> str:
+        """Return what the ontology calls a term.
+
+        Raises
+        ------
+        ConfigError
+            If the ontology does not know the term; so in the other methods.
+        """
+        self._refuse_unknown([term])
+        return str(self.table["label"].iat[self._place[term]])
+
+    def current(self, term: str) -> str:
+        """Return the term that is used now: a deprecated one's last replacement, which may be of another ontology.
+
+        A deprecated term without one single replacement stays what it is; so do terms that replace each other.
+        """
+        self._refuse_unknown([term])
+        passed = [term]
+        while (now := self._replaced.get(passed[-1])) is not None:
+            if now in passed:
+                return term
+            passed.append(now)
+        return passed[-1]
+
+    def ancestors(self, term: str) -> frozenset[str]:
+        """Return every ancestor of a term, the term itself included."""
+        if term not in self._above:
+            self._refuse_unknown([term])
+            self._above[term] = _reach(term, self._parents)
+        return self._above[term]
+
+    def descendants(self, term: str) -> frozenset[str]:
+        """Return every term below a term, the term itself included."""
+        self._refuse_unknown([term])
+        return _reach(term, self._children)
+
+    @cached_property
+    def closure(self) -> sparse.csr_array:
+        """Which terms (columns) are ancestors of each term (row), or it itself; bool, in the order of the table."""
+        above = [self._parents[term] for term in self.table["id"]]
+        row = np.repeat(np.arange(len(self)), [len(parents) for parents in above])
+        column = np.array([self._place[parent] for parents in above for parent in parents], dtype=np.int64)
+        step = sparse.csr_array((np.ones(len(row), dtype=bool), (row, column)), shape=(len(self), len(self)))
+        reached = (step + sparse.eye_array(len(self), dtype=bool, format="csr")).tocsr()
+        while (further := reached @ reached).nnz > reached.nnz:  # 1, 2, 4, ... steps up
+            reached = further
+        reached.sort_indices()
+        return reached
+
+    def hierarchy(self, terms: Iterable[str]) -> Hierarchy:
+        """Order `terms` into leaves and groups, each alphabetically.
+
+        Deprecated terms count as their replacements; what says that a term is not known (``"unknown"``) is left out.
+
+        Raises
+        ------
+        ConfigError
+            If the ontology does not know some of the terms or of their replacements; all are named.
+        """
+        given = sorted({str(term) for term in terms if str(term).lower() not in NOT_KNOWN})
+        self._refuse_unknown(given)
+        used = sorted({self.current(term) for term in given})
+        self._refuse_unknown(used)
+        above = {term: (self.ancestors(term) - {term}).intersection(used) for term in used}
+        grouping = frozenset().union(*above.values())
+        leaves = tuple(term for term in used if term not in grouping)
+        groups = tuple(term for term in used if term in grouping)
+        members = tuple(tuple(code for code, leaf in enumerate(leaves) if group in above[leaf]) for group in groups)
+        return Hierarchy(leaves, groups, members, tuple(self.label(term) for term in leaves + groups))
+
+    def closest(self, term: str, known: Iterable[str]) -> tuple[str, ...]:
+        """Return those of `known` that a term is or lies below, without any that lies above another of them.
+
+        Empty if the term lies outside of what is known; several if it lies below several that do not hold each other.
+        """
+        now = {self.current(one): one for one in known}
+        inside = self.ancestors(self.current(term)).intersection(now)
+        return tuple(sorted(now[t] for t in inside if not any(t in self.ancestors(u) for u in inside if u != t)))
+
+
+def _reach(term: str, steps: Mapping[str, Iterable[str]]) -> frozenset[str]:
+    found: set[str] = set()
+    waiting = [term]
+    while waiting:
+        if (here := waiting.pop()) not in found:
+            found.add(here)
+            waiting.extend(steps[here])
+    return frozenset(found)
+
+
+def circle(steps: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return terms that lead back to the first of them, such as ``["a", "b", "a"]``; none if no terms do."""
     try:
-        return {term, *_parser().get_term_ancestors(term)}
-    except (KeyError, ValueError) as error:
-        raise ConfigError(f"ontology term: found {term!r}, which the ontology does not know; check the id") from error
-
-
-def name(term: str) -> str:
-    """Return what the ontology calls a term."""
-    ancestors(term)
-    return str(_parser().get_term_label(term))
-
-
-def read_labels(path: str | Path) -> dict[str, str]:
-    """Read a table of labels as people wrote them: tab-separated columns ``label`` and ``term``.
-
-    Raises
-    ------
-    FileError
-        If the table cannot be read or lacks a column.
-    ConfigError
-        If a label stands for two terms.
-    """
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, comment="#")
-    except (OSError, ValueError) as error:  # what pandas raises on anything it cannot parse is a ValueError
-        raise FileError(f"{path}: cannot be read as a tab-separated table ({error}); check the file") from error
-    if missing := {"label", "term"} - set(table.columns):
-        raise FileError(f"{path}: found columns {list(table.columns)}, expected also {sorted(missing)}")
-    if not isinstance(table.index, pd.RangeIndex):
-        raise FileError(f"{path}: found lines with more fields than the header; check the tabs")
-    table = table[["label", "term"]].drop_duplicates()
-    if (twice := table["label"].duplicated()).any():
-        raise ConfigError(f"{path}: label {table['label'][twice].iloc[0]!r} stands for two terms; keep one of them")
-    return dict(zip(table["label"], table["term"], strict=True))
+        TopologicalSorter(steps).prepare()
+    except CycleError as error:
+        return list(reversed(error.args[1]))
+    return []

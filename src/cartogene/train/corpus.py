@@ -15,8 +15,8 @@ from cartogene.cells.prepare import prepare
 from cartogene.errors import ConfigError
 from cartogene.genes import table
 from cartogene.genes.vocabulary import Vocabulary
-from cartogene.knowledge import ontology
-from cartogene.knowledge.ontology import Hierarchy
+from cartogene.knowledge.labels import guide_of, read_labels
+from cartogene.knowledge.ontology import Hierarchy, Ontology
 from cartogene.settings import Settings
 
 
@@ -58,6 +58,8 @@ def gather(
     genes: Genes,
     labels: Path,
     told: Callable[[str], None] = lambda _: None,
+    *,
+    ontology: Ontology | None = None,
 ) -> Corpus:
     """Read the cells of a recipe, keep one copy of each, guard those held out, fix vocabulary and labels.
 
@@ -73,6 +75,8 @@ def gather(
         Table of labels and their ontology terms.
     told
         Is told what was decided.
+    ontology
+        Knows those terms; if not given, the ontology that CELLxGENE uses.
 
     Raises
     ------
@@ -84,7 +88,9 @@ def gather(
     for name, given in (("data", stores), ("held_out", held_out)):
         if not given:
             raise ConfigError(f"{name}: found no entry, expected at least one")
-    terms = ontology.read_labels(labels)
+    terms = read_labels(labels)
+    ontology = ontology or guide_of(filter(None, terms.values()))
+    terms = {label: ontology.current(term) for label, term in terms.items() if term}
     human = table.load("human")
     every_gene = Vocabulary.of(human, human.genes.index)
     told(f"reading {len(stores)} stores of cells to train on and {len(held_out)} held out")
@@ -103,7 +109,7 @@ def gather(
     if not wanted.any():
         raise ConfigError(f"genes: no gene is expressed in {genes.least_cells} training cells; lower least_cells")
     cells = cells.restrict(Vocabulary.of(human, human.genes.index[wanted]))
-    hierarchy = ontology.hierarchy(filter(None, cells.table["label"]), ontology.ancestors, ontology.name)
+    hierarchy = ontology.hierarchy(cells.table["label"])
     told(f"{len(cells.vocabulary):,} genes; {len(hierarchy.leaves)} cell types in {len(hierarchy.groups)} groups")
     return Corpus(cells, hierarchy, found)
 

@@ -22,6 +22,7 @@ from cartogene.cells.collection import Collection
 from cartogene.cells.loader import Sampling, stream
 from cartogene.errors import ConfigError, FileError
 from cartogene.genes import table
+from cartogene.knowledge.labels import read_hierarchy
 from cartogene.model import presets
 from cartogene.model.cell_model import CellModel
 from cartogene.model.checkpoint import Checkpoint, build, save
@@ -51,6 +52,7 @@ class Recipe(Settings):
     data: tuple[Store, ...]
     held_out: tuple[Store, ...]
     genes: Genes = Genes()
+    hierarchy: str = ""  # table of one's own terms, beside the recipe; if not given, the ontology that CELLxGENE uses
     sampling: Sampling = Sampling()
     valid_share: float = 0.03  # cells kept back to watch the training
     precision: str = "float32"
@@ -154,7 +156,9 @@ def pretrain(recipe: Recipe, data: Path, out: Path, told: Callable[[str], None] 
 def _set_up(recipe: Recipe, data: Path, told: Callable[[str], None]) -> tuple[CellModel, Corpus, Plan, Runtime]:
     """Bring together all that a training needs; everything drawn at random follows from the seed."""
     family, labels = next(iter(recipe.labels.items()))
-    ready = gather(data, recipe.data, recipe.held_out, recipe.genes, Path(recipe.folder) / labels, told)
+    beside = Path(recipe.folder)
+    own = read_hierarchy(beside / recipe.hierarchy) if recipe.hierarchy else None
+    ready = gather(data, recipe.data, recipe.held_out, recipe.genes, beside / labels, told, ontology=own)
     runtime = Runtime(precision=recipe.precision, seed=recipe.seed)  # type: ignore[arg-type]
     runtime.seed_all()
     model = build(model_config(recipe), ready.cells.vocabulary, {family: ready.hierarchy})
