@@ -4,9 +4,9 @@
 
 Everything is made from the gene table that ships and from random numbers with a fixed seed: a regulation graph of 1.25
 million edges with a few large regulators, the real chromosome relation, cells that express common genes more often, and
-counts of which 8 % are not zero. Peers get the same input and have to give the same edges with the same attributes; that
-they do is checked before anything is timed. Co-expression runs in a process of its own, for its peak of memory, with all
-cores.
+counts of which some 10 % are not zero. Peers get the same input and have to give the same edges with the same
+attributes: that is checked before anything is timed. Co-expression runs in a process of its own, for its peak of
+memory, with all cores.
 """
 
 import argparse
@@ -19,11 +19,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+
+from cartogene.knowledge.graph import GeneGraph
 
 N_REGULATORS, N_REGULATION, N_CELLS, N_EXPRESSED = 1_400, 1_250_000, 64, 1_200
 ATTRIBUTES = ("regulation", "chromosome.distance", "correlation")
@@ -75,7 +79,6 @@ def timed(work: Callable[[], object], repeats: int) -> dict[str, float]:
 def prior():
     """A base of regulation and chromosome edges with correlations, as a graph network needs it."""
     from cartogene.genes import Vocabulary, load
-    from cartogene.knowledge.graph import GeneGraph
     from cartogene.knowledge.loci import genomic_order, neighbourhood
     from cartogene.knowledge.relations import union
 
@@ -89,13 +92,16 @@ def prior():
     n_genes = len(vocabulary)
     chromosome = neighbourhood(vocabulary, table.genes)
     share = rng.pareto(1.2, N_REGULATORS) + 0.1
-    n_targets = np.minimum(n_genes // 2, (share / share.sum() * N_REGULATION * 1.6).astype(int))
+    n_targets = np.minimum(n_genes // 2, (share / share.sum() * N_REGULATION * 2).astype(int))
     popularity = rng.pareto(2.0, n_genes) + 0.3
     popularity /= popularity.sum()
     regulators = rng.choice(n_genes, N_REGULATORS, replace=False) + 1
     key = np.unique(
         np.concatenate(
-            [g * (n_genes + 1) + rng.choice(n_genes, n, False, popularity) + 1 for g, n in zip(regulators, n_targets)]
+            [
+                g * (n_genes + 1) + rng.choice(n_genes, n, False, popularity) + 1
+                for g, n in zip(regulators, n_targets, strict=True)
+            ]
         )
     )
     key = np.sort(rng.permutation(key)[:N_REGULATION])
@@ -114,116 +120,142 @@ def prior():
     return graph, cells
 
 
-def edges(repeats: int) -> Iterator[dict[str, object]]:
-    """64 cells x 1,200 genes: source and target node, is it regulation, distance, correlation; to the cell token too."""
-    import networkx as nx
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A graph with attributes, and cells whose edges are wanted: source and target node, and the attributes.
 
-    from cartogene.cells.edges import cut, index
+    Nodes of a cell: its cell token, which hears every gene with attributes 0, then its genes.
+    """
 
-    graph, cells = prior()
-    base = f"{int(graph.attributes['regulation'].sum()):,} TF-target, {int(graph.attributes['chromosome'].sum()):,} chromosome"
-    start = time.perf_counter()
-    ready = index(graph, ATTRIBUTES)
-    indexing = time.perf_counter() - start
-    size = len(graph.vocabulary) + 1
-    columns = [graph.attributes[name] for name in ATTRIBUTES]
+    graph: GeneGraph
+    cells: np.ndarray
 
-    def matrix(edges: np.ndarray, values: np.ndarray) -> sp.csr_array:
-        return sp.csr_array((values, (graph.regulator[edges], graph.target[edges])), shape=(size, size))
+    @cached_property
+    def columns(self) -> list[np.ndarray]:
+        """Attributes of the edges."""
+        return [self.graph.attributes[name] for name in ATTRIBUTES]
 
-    whole = np.arange(len(graph))
-    numbers = matrix(whole, whole + 1)
-    one_each = [
-        matrix(
-            np.flatnonzero(graph.attributes["regulation"]),
-            np.ones(int(graph.attributes["regulation"].sum()), np.float32),
-        ),
-        matrix(
-            np.flatnonzero(graph.attributes["chromosome"]),
-            graph.attributes["chromosome.distance"][graph.attributes["chromosome"]] + np.float32(51),
-        ),
-        matrix(whole, graph.attributes["correlation"] + np.float32(2)),
-    ]  # shifted, so that no value is 0
+    def matrix(self, edges: np.ndarray, values: np.ndarray) -> sp.csr_array:
+        """Values of some edges; rows are regulators."""
+        size = len(self.graph.vocabulary) + 1
+        return sp.csr_array((values, (self.graph.regulator[edges], self.graph.target[edges])), shape=(size, size))
 
-    def flat(parts: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
-        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
-
-    def to_token(cell: int, n_genes: int) -> tuple[np.ndarray, ...]:
+    def to_token(self, cell: int) -> tuple[np.ndarray, ...]:
+        """Edges from the genes of a cell to its token."""
+        n_genes = self.cells.shape[1]
         first = cell * (n_genes + 1)
-        return (first + 1 + np.arange(n_genes), np.full(n_genes, first), *(np.zeros(n_genes, c.dtype) for c in columns))
+        zeros = [np.zeros(n_genes, column.dtype) for column in self.columns]
+        return (first + 1 + np.arange(n_genes), np.full(n_genes, first), *zeros)
 
-    def scipy_merged() -> tuple[np.ndarray, ...]:
-        """One matrix of edge numbers, a submatrix per cell, then the attributes by number."""
+
+def flat(parts: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+
+def scipy_merged(case: Case) -> Callable[[], tuple[np.ndarray, ...]]:
+    """One matrix of edge numbers: a submatrix per cell, then the attributes by number."""
+    whole = np.arange(len(case.graph))
+    numbers = case.matrix(whole, whole + 1)
+
+    def work() -> tuple[np.ndarray, ...]:
         parts = []
-        for cell, genes in enumerate(cells):
+        for cell, genes in enumerate(case.cells):
             found = numbers[genes][:, genes].tocoo()
             node = cell * (len(genes) + 1) + 1
             edge = found.data - 1
-            parts += [(found.row + node, found.col + node, *(c[edge] for c in columns)), to_token(cell, len(genes))]
+            parts += [(found.row + node, found.col + node, *(c[edge] for c in case.columns)), case.to_token(cell)]
         return flat(parts)
 
-    def scipy_relations() -> tuple[np.ndarray, ...]:
-        """A matrix per relation and attribute, a submatrix of each per cell, put together by key."""
+    return work
+
+
+def scipy_relations(case: Case) -> Callable[[], tuple[np.ndarray, ...]]:
+    """A matrix per attribute: a submatrix of each per cell, put together by key."""
+    regulation, distance, correlation = case.columns
+    some = [np.flatnonzero(regulation), np.flatnonzero(case.graph.attributes["chromosome"]), np.arange(len(case.graph))]
+    values = [np.ones(len(some[0]), np.float32), distance[some[1]] + np.float32(51), correlation + np.float32(2)]
+    matrices = [case.matrix(*pair) for pair in zip(some, values, strict=True)]  # shifted, so that no value is 0
+
+    def work() -> tuple[np.ndarray, ...]:
         parts = []
-        for cell, genes in enumerate(cells):
+        for cell, genes in enumerate(case.cells):
             n_genes, node = len(genes), cell * (len(genes) + 1) + 1
-            found = [m[genes][:, genes].tocoo() for m in one_each]
-            keys = [f.row.astype(np.int64) * n_genes + f.col for f in found]
+            found = [matrix[genes][:, genes].tocoo() for matrix in matrices]
+            keys = [part.row.astype(np.int64) * n_genes + part.col for part in found]
             key = np.unique(np.concatenate(keys))
-            values = [np.zeros(len(key), np.float32) for _ in found]
-            for value, f, k in zip(values, found, keys, strict=True):
-                value[np.searchsorted(key, k)] = f.data
-            distance = np.where(values[1] == 0, 0, values[1] - 51).astype(np.int8)
-            parts += [
-                (key // n_genes + node, key % n_genes + node, values[0] > 0, distance, values[2] - 2),
-                to_token(cell, n_genes),
-            ]
+            at_key = [np.zeros(len(key), np.float32) for _ in found]
+            for column, part, where in zip(at_key, found, keys, strict=True):
+                column[np.searchsorted(key, where)] = part.data
+            away = np.where(at_key[1] == 0, 0, at_key[1] - 51).astype(np.int8)
+            parts += [(key // n_genes + node, key % n_genes + node, at_key[0] > 0, away, at_key[2] - 2)]
+            parts += [case.to_token(cell)]
         return flat(parts)
+
+    return work
+
+
+def networkx_subgraph(case: Case) -> Callable[[], tuple[np.ndarray, ...]]:
+    import networkx as nx
 
     net = nx.DiGraph()
-    net.add_nodes_from(range(1, size))
-    net.add_edges_from(zip(graph.regulator.tolist(), graph.target.tolist(), ({"edge": i} for i in whole.tolist())))
+    net.add_nodes_from(range(1, len(case.graph.vocabulary) + 1))
+    ends = case.graph.regulator.tolist(), case.graph.target.tolist()
+    net.add_edges_from(zip(*ends, ({"edge": edge} for edge in range(len(case.graph))), strict=True))
 
-    def networkx(n_cells: int) -> tuple[np.ndarray, ...]:
+    def work() -> tuple[np.ndarray, ...]:
         parts = []
-        for cell, genes in enumerate(cells[:n_cells]):
+        for cell, genes in enumerate(case.cells):
             place = {gene: node for node, gene in enumerate(genes.tolist(), cell * (len(genes) + 1) + 1)}
             found = [(place[a], place[b], edge) for a, b, edge in net.subgraph(place).edges(data="edge")]
             source, target, edge = np.array(found).T
-            parts += [(source, target, *(c[edge] for c in columns)), to_token(cell, len(genes))]
+            parts += [(source, target, *(c[edge] for c in case.columns)), case.to_token(cell)]
         return flat(parts)
 
-    found = cut(ready, cells, cell_tokens=1)
-    mine = (found.source, found.target, *(found.attributes[name] for name in ATTRIBUTES))
-    for peer, upto in ((scipy_merged(), None), (scipy_relations(), None), (networkx(2), 2)):
-        assert same(mine, peer, 2 * (N_EXPRESSED + 1) if upto else None)
+    return work
 
-    case = f"{N_CELLS} cells x {N_EXPRESSED} genes of {base} edges; {len(found) / N_CELLS:,.0f} edges per cell"
-    few = 4
-    times = {
-        "cartogene": timed(lambda: cut(ready, cells, cell_tokens=1), 3 * repeats),
-        "scipy, submatrix per relation": timed(scipy_relations, repeats),
-        "scipy, one submatrix of edge numbers": timed(scipy_merged, repeats),
-        "networkx, subgraph": timed(lambda: networkx(few), max(3, repeats // 3)),
+
+def edges(repeats: int) -> Iterator[dict[str, object]]:
+    """Time the peers on 64 cells x 1,200 genes, and on fewer of them the slow one."""
+    from cartogene.cells.edges import cut, index
+
+    graph, cells = prior()
+    start = time.perf_counter()
+    ready = index(graph, ATTRIBUTES)
+    indexing = time.perf_counter() - start
+
+    def ours(cells: np.ndarray) -> tuple[np.ndarray, ...]:
+        found = cut(ready, cells, cell_tokens=1)
+        return (found.source, found.target, *(found.attributes[name] for name in ATTRIBUTES))
+
+    whole, few = Case(graph, cells), Case(graph, cells[:4])
+    peers = {
+        "scipy, a submatrix per relation": (whole, scipy_relations(whole)),
+        "scipy, one submatrix of edge numbers": (whole, scipy_merged(whole)),
+        "networkx, subgraph (4 cells)": (few, networkx_subgraph(few)),
     }
-    for method, spent in times.items():
-        n_cells = few if method.startswith("networkx") else N_CELLS
-        row = {"what": "edges", "case": case, "method": method}
-        row |= {key.replace("_ms", "_ms_per_cell"): value / n_cells for key, value in spent.items()}
-        row["times_ours"] = row["min_ms_per_cell"] / (times["cartogene"]["min_ms"] / N_CELLS)
-        yield row
+    for case, work in peers.values():
+        assert same(ours(case.cells), work())
+    mine = timed(lambda: ours(cells), 3 * repeats)
+    times = {"cartogene": (whole, mine)} | {name: (c, timed(work, repeats)) for name, (c, work) in peers.items()}
+    n_edges = [int(graph.attributes[name].sum()) for name in ("regulation", "chromosome")]
+    what = (
+        f"{N_CELLS} cells x {N_EXPRESSED:,} genes out of {n_edges[0]:,} TF-target and {n_edges[1]:,} chromosome edges, "
+        f"{len(ours(cells)[0]) / N_CELLS:,.0f} edges per cell; ms per cell"
+    )
+    for method, (case, spent) in times.items():
+        row = {key: value / len(case.cells) for key, value in spent.items()}
+        slower = row["min_ms"] / (mine["min_ms"] / N_CELLS)
+        yield {"what": "edges", "case": what, "method": method} | row | {"times_ours": slower}
     yield {"what": "edges", "case": "indexing that base, once", "method": "cartogene", "min_ms": indexing * 1e3}
 
 
-def same(mine: tuple[np.ndarray, ...], peer: tuple[np.ndarray, ...], nodes: int | None) -> bool:
-    """Whether two lists of edges are equal, up to their order, among the first nodes."""
-    sorted_ = []
+def same(mine: tuple[np.ndarray, ...], peer: tuple[np.ndarray, ...]) -> bool:
+    """Whether two lists of edges are equal, up to their order."""
+    lists = []
     for found in (mine, peer):
-        kept = slice(None) if nodes is None else np.flatnonzero(found[0] < nodes)
-        part = [column[kept].astype(np.float64) for column in found]
-        order = np.lexsort((part[1], part[0]))
-        sorted_.append([column[order] for column in part])
-    return all(len(a) == len(b) and np.allclose(a, b, atol=1e-6) for a, b in zip(*sorted_, strict=True))
+        order = np.lexsort((found[1], found[0]))
+        lists.append([column[order].astype(np.float64) for column in found])
+    return all(len(a) == len(b) and np.allclose(a, b, atol=1e-6) for a, b in zip(*lists, strict=True))
 
 
 def base(repeats: int) -> Iterator[dict[str, object]]:

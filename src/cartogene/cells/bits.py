@@ -52,60 +52,91 @@ def edges_of(
 
     Returns
     -------
-    Both nodes and the row of the record of every edge (E,), and where the edges of each cell begin (B + 1,): all empty if a cell
-    has a gene twice.
+    Both nodes and the row of the record of every edge (E,), and where the edges of each cell begin (B + 1,): empty if a
+    cell has a gene twice.
     """
     begin = np.zeros(len(genes) + 1, np.int64)
     held, node_of = np.zeros(n_words, np.uint64), np.zeros(n_words * 64, np.int32)
     source, target, record = np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int64)
-    hits, edge = np.empty((64 * genes.shape[1], 2), np.uint64), 0
+    hits, edge = np.empty((64 * genes.shape[1], 2), np.uint64), np.int64(0)
     for cell in range(len(genes)):
-        held[:] = 0
         node = cell * (cell_tokens + genes.shape[1])
-        found = np.int64(0)
-        for place, gene in enumerate(genes[cell], cell_tokens):
-            if gene >= 0:
-                bit = ONE << (np.uint64(gene) & IN_WORD)
-                if held[gene >> 6] & bit:
-                    return source[:0], target[:0], record[:0], begin[:0]
-                held[gene >> 6] |= bit
-                node_of[gene] = node + place
-                found += min(cell_tokens, 1)
-        n_hits = 0
-        for place, gene in enumerate(genes[cell], cell_tokens):
-            if gene < 0:
-                continue
-            if n_hits + first[gene + 1] - first[gene] > len(hits):
-                hits = _longer(hits, 2 * len(hits) + first[gene + 1] - first[gene])
-            for word in range(np.uint64(first[gene]), np.uint64(first[gene + 1])):
-                here = held[words[word, 1] & LOW_HALF] & words[word, 0]
-                hits[n_hits, 0], hits[n_hits, 1] = here, word | np.uint64(place) << HALF
-                n_hits += here != 0  # no branch: whether there is an edge cannot be foreseen
-                found += np.int64(ones(here))
+        n_genes = _hold(genes[cell], node + cell_tokens, held, node_of)
+        if n_genes < 0:
+            return source[:0], target[:0], record[:0], begin[:0]
+        hits, n_hits, found = _meet(genes[cell], first, words, held, hits)
+        found += n_genes * min(cell_tokens, 1)
         if edge + found > len(source):  # room for the cells to come, should they be like this one
             room = edge + found + (found + found // 8) * (len(genes) - cell - 1)
             source, target, record = _longer(source, room), _longer(target, room), _longer(record, room)
-        if cell_tokens:
-            for place, gene in enumerate(genes[cell], cell_tokens):
-                if gene >= 0:
-                    source[edge], target[edge], record[edge] = node + place, node, nothing
-                    edge += 1
-        for hit in hits[:n_hits]:
-            here, word, place = hit[0], hit[1] & LOW_HALF, hit[1] >> HALF
+        for place, gene in enumerate(genes[cell], cell_tokens):
+            if cell_tokens and gene >= 0:
+                source[edge], target[edge], record[edge] = node + place, node, nothing
+                edge += 1
+        at = np.uint64(edge)  # unsigned: no index counts from the end
+        for hit in range(np.uint64(n_hits)):
+            here, word = hits[hit, 0], hits[hit, 1] & LOW_HALF
             regulators, about = words[word, 0], words[word, 1]
-            which, row = about & LOW_HALF, about >> HALF
+            which, row = (about & LOW_HALF) << SIX, about >> HALF
+            own = np.int32(node + cell_tokens + np.int64(hits[hit, 1] >> HALF))
             while here:
                 below = (here & (~here + ONE)) - ONE  # the bits under the lowest that is set
-                source[edge] = node_of[(which << SIX) + ones(below)]
-                target[edge] = node + place
-                record[edge] = row + ones(regulators & below)
+                source[at] = node_of[which + ones(below)]
+                target[at] = own
+                record[at] = row + ones(regulators & below)
                 here &= here - ONE
-                edge += 1
+                at += ONE
+        edge = np.int64(at)
         begin[cell + 1] = edge
     return source[:edge], target[:edge], record[:edge], begin
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
+def _hold(genes: NDArray[np.int32], node: int, held: NDArray[np.uint64], node_of: NDArray[np.int32]) -> Any:
+    """Set the bits and nodes of the genes of a cell, and count them; -1 if one stands twice."""
+    held[:] = 0
+    n_genes = 0
+    for place, gene in enumerate(genes, node):
+        if gene >= 0:
+            bit = ONE << (np.uint64(gene) & IN_WORD)
+            if held[gene >> 6] & bit:
+                return -1
+            held[gene >> 6] |= bit
+            node_of[gene] = place
+            n_genes += 1
+    return n_genes
+
+
+@numba.njit(cache=True, nogil=True)
+def _meet(
+    genes: NDArray[np.int32],
+    first: NDArray[np.int64],
+    words: NDArray[np.uint64],
+    held: NDArray[np.uint64],
+    hits: NDArray[np.uint64],
+) -> Any:
+    """Find the words in which a gene has regulators that the cell holds.
+
+    Returns
+    -------
+    Of each: the bits; the word (low half) and the place of the gene (high half). Their number, and that of all bits.
+    """
+    n_hits, found = np.uint64(0), np.uint64(0)
+    for place, gene in enumerate(genes):
+        if gene < 0:
+            continue
+        n_words = first[gene + 1] - first[gene]
+        if np.int64(n_hits) + n_words > len(hits):
+            hits = _longer(hits, 2 * len(hits) + n_words)
+        for word in range(np.uint64(first[gene]), np.uint64(first[gene + 1])):
+            here = held[words[word, 1] & LOW_HALF] & words[word, 0]
+            hits[n_hits, 0], hits[n_hits, 1] = here, word | np.uint64(place) << HALF
+            n_hits += np.uint64(here != 0)  # no branch: whether there is an edge cannot be foreseen
+            found += ones(here)
+    return hits, np.int64(n_hits), np.int64(found)
+
+
+@numba.njit(cache=True, nogil=True)
 def _longer(values: Any, length: int) -> Any:
     """Copy into an array with more room."""
     longer = np.empty((length, *values.shape[1:]), values.dtype)

@@ -197,13 +197,13 @@ def _records(attributes: Mapping[str, NDArray[Any]], order: NDArray[np.int64]) -
     """Put the attributes of each edge side by side, in whole words of 64 bits."""
     by_size = sorted(attributes, key=lambda name: -attributes[name].dtype.itemsize)
     ends = np.cumsum([attributes[name].dtype.itemsize for name in by_size]).tolist()
-    fields = {
+    fields: Any = {
         "names": by_size,
         "formats": [attributes[name].dtype for name in by_size],
         "offsets": [0, *ends][: len(by_size)],
         "itemsize": -(-max(1, ends[-1] if ends else 1) // 8) * 8,
     }
-    records = np.zeros(len(order) + 1, np.dtype(fields))
+    records: NDArray[np.void] = np.zeros(len(order) + 1, np.dtype(fields))
     for name, values in attributes.items():
         records[name][:-1] = values[order]
     return records

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg.blas import ssyrk
 
 from cartogene.errors import CellError, ConfigError
 from cartogene.genes.vocabulary import Vocabulary
 from cartogene.knowledge.graph import GeneGraph
 
 BLOCK = 4096  # cells at a time
-ROWS = 2048  # genes at a time where a matrix of correlations is searched
+STRIPES = 16  # into which the genes are cut: products with genes before a stripe are left out
 
 Values = Any
 """Cells x genes: anything that gives rows as ``values[first:last]``: numpy, scipy sparse, an AnnData read backed, zarr,
@@ -53,8 +52,8 @@ def coexpression(
         Turns a block of `cells` into the values that the model sees (normalised, binned); None: as they are. It must
         treat every cell by itself.
     memory
-        Bound on the memory for correlations, in bytes; the cells are read once more for every stripe of genes that
-        fits into it, and once for the means.
+        Bound on the memory for correlations, in bytes. Two for each pair of genes are enough to read the cells just
+        twice; with less they are read as many times more.
     track
         Told how many cells were gone through, after every block of every pass.
 
@@ -182,8 +181,9 @@ def _moments(
     n_cells, mean, squares = 0, np.zeros(n_genes), np.zeros(n_genes)
     for block in blocks:  # Chan et al. 1979: means and squared deviations of two parts give those of both
         own = block.mean(0, dtype=np.float64)
+        np.subtract(block, own, out=block, dtype=np.float32, casting="same_kind")
         apart, together = own - mean, n_cells + len(block)
-        squares += block.var(0, dtype=np.float64) * len(block) + apart**2 * (n_cells * len(block) / together)
+        squares += np.square(block, out=block).sum(0, dtype=np.float64) + apart**2 * (n_cells * len(block) / together)
         mean += apart * (len(block) / together)
         n_cells = together
     if n_cells < 2:
@@ -196,21 +196,20 @@ def _moments(
 def _stripes(
     standard: Callable[[], Iterator[NDArray[np.float32]]], n_genes: int, memory: float
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Correlations of every gene with itself and those after it: the first gene of a stripe, and a row per gene."""
-    if n_genes**2 * 4 <= memory:
-        full = np.zeros((n_genes, n_genes), np.float32, order="F")
+    """Correlations of every gene with itself and those after it, in stripes: the first gene, and a row per gene."""
+    width = max(1, min(-(-n_genes // STRIPES), int(memory / 8 / max(1, n_genes))))  # half is for the product
+    waiting = list(range(0, n_genes, width))
+    while waiting:
+        sizes = np.cumsum([(n_genes - first) * width * 4 for first in waiting])
+        now = waiting[: max(1, int(np.searchsorted(sizes, memory - sizes[0], side="right")))]
+        rows = [np.zeros((min(width, n_genes - first), n_genes - first), np.float32) for first in now]
+        product = np.empty(rows[0].size, np.float32)
         for block in standard():
-            full = ssyrk(1.0, block.T, beta=1.0, c=full, overwrite_c=True, lower=True)
-        yield 0, full.T
-        return
-    first = 0
-    while first < n_genes:
-        last = min(n_genes, first + max(1, int(memory / 4 / (n_genes - first))))
-        rows = np.zeros((last - first, n_genes - first), np.float32)
-        for block in standard():
-            rows += block[:, first:last].T @ block[:, first:]
-        yield first, np.pad(rows, ((0, 0), (first, 0))) if first else rows
-        first = last
+            for first, sums in zip(now, rows, strict=True):
+                out = product[: sums.size].reshape(sums.shape)
+                np.add(sums, np.matmul(block[:, first : first + len(sums)].T, block[:, first:], out=out), out=sums)
+        yield from zip(now, rows, strict=True)
+        waiting = waiting[len(now) :]
 
 
 def _of_rows(
@@ -221,21 +220,16 @@ def _of_rows(
     threshold: float,
     also: GeneGraph | None,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], NDArray[np.bool_]]:
-    """Pairs among the genes of some rows and those after them: both positions, r, and whether it passes."""
+    """Pairs of the genes of some rows and those after them: both positions, r, and whether it passes."""
     column = _columns(position, vocabulary)
-    one, other = [], []
-    for start in range(0, len(rows), ROWS):
-        i, j = np.nonzero(np.abs(rows[start : start + ROWS]) > np.float32(threshold))
-        i += start + first
-        one.append(i[j > i])
-        other.append(j[j > i])
-    a, b = np.concatenate(one), np.concatenate(other)
+    a, b = np.nonzero(np.abs(rows) > np.float32(threshold))
+    a, b = a[b > a] + first, b[b > a] + first
     if also is not None:
         ends = np.sort(np.stack([column[also.regulator], column[also.target]]), axis=0)
         ends = ends[:, (ends[0] >= first) & (ends[0] < first + len(rows))]
         key = np.union1d(a * len(position) + b, ends[0].astype(np.int64) * len(position) + ends[1])
         a, b = key // len(position), key % len(position)
-    r = np.clip(rows[a - first, b], -1, 1) * (a != b)
+    r = np.clip(rows[a - first, b - first], -1, 1) * (a != b)
     return position[a], position[b], r, np.abs(r) > np.float32(threshold)
 
 

@@ -3,6 +3,7 @@
 An edge goes regulator -> target. As a matrix: row = regulator, column = target. Edges are unique.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,12 +12,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy import sparse
 
 from cartogene.errors import GeneError
 from cartogene.genes import table
 from cartogene.genes.organism import ORGANISMS
+from cartogene.genes.table import METADATA_KEY
 from cartogene.genes.vocabulary import Vocabulary
 from cartogene.writing import whole
 
@@ -157,9 +161,12 @@ class GeneGraph:
         return hubs[["gene", "targets", "strength", "activates", "represses", "is_tf", "gene_id"]]
 
     def write(self, path: str | Path) -> Path:
-        """Write `to_table` as a parquet file, whole or not at all."""
+        """Write `to_table` as a parquet file, whole or not at all; its metadata say what relation it is, if known."""
+        table = pa.Table.from_pandas(self.to_table(), preserve_index=False)
+        facts = {"relation": str(self.provenance["relation"])} if "relation" in self.provenance else {}
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), METADATA_KEY: json.dumps(facts)})
         with whole(path) as unfinished:
-            self.to_table().to_parquet(unfinished, index=False)
+            pq.write_table(table, unfinished)
         return Path(path)
 
 
