@@ -7,17 +7,18 @@
 'B cell'
 
 `load` opens a checkpoint, `pp` prepares, `tl` embeds, labels, denoises and infers networks, `pl` draws, `datasets`
-gives cells to try things on, `run` does everything for one file. Nothing heavy is imported before it is touched.
+gives cells to try things on, `run` does everything for one file; `genes` and `knowledge` say what is known of genes.
+Nothing heavy is imported before it is touched.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "datasets", "load", "pl", "pp", "run", "tl"]
+__all__ = ["__version__", "datasets", "genes", "knowledge", "load", "pl", "pp", "run", "tl"]
 
 if TYPE_CHECKING:
-    from cartogene import datasets, pl, pp, tl
+    from cartogene import datasets, genes, knowledge, pl, pp, tl
     from cartogene.job import run
     from cartogene.model.checkpoint import load
 

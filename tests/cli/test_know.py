@@ -285,3 +285,23 @@ class TestEmbed:
         done = cartogene("knowledge", "embed", bare, "--what", "summaries", "--model", "m", "--out", tmp_path / "a")
         assert done.exit_code == 1
         assert "bare.cgk: found no summaries, expected some" in done.stderr
+
+
+class TestCorrelate:
+    def test_writes_edges_that_a_base_can_take(self, cartogene, cells, tmp_path):
+        together = cells.X.tolil()
+        together[:, 1] = together[:, 0]
+        cells.X = together.tocsr()
+        cells.write_h5ad(tmp_path / "cells.h5ad")
+        done = cartogene("knowledge", "correlate", tmp_path / "cells.h5ad", "--out", tmp_path / "co.parquet")
+        assert done.exit_code == 0
+        assert "60 cells" in done.stderr
+        found = pd.read_parquet(tmp_path / "co.parquet")
+        assert set(cells.var_names[:2]) in [set(ends) for ends in found[["regulator", "target"]].to_numpy().tolist()]
+        assert (found["weight"] > 0.6).all()
+        again = cartogene("knowledge", "correlate", tmp_path / "cells.h5ad", "--out", tmp_path / "co.parquet")
+        assert again.exit_code == 1
+        options = ("--from", tmp_path / "co.parquet", "--organism", "human", "--out", tmp_path / "base.cgk")
+        assert cartogene("knowledge", "build", *options).exit_code == 0
+        graph = KnowledgeBase.open(tmp_path / "base.cgk").relations["coexpression"]
+        assert len(graph) == len(found)

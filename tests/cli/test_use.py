@@ -72,7 +72,7 @@ class TestOneTask:
             raise error
 
         monkeypatch.setattr("anndata.AnnData.write_h5ad", write_half)
-        monkeypatch.setattr("pandas.DataFrame.to_parquet", write_half)
+        monkeypatch.setattr("pyarrow.parquet.write_table", write_half)
         words = (command, file, "--out", out, "--model", model, "--overwrite")
         if isinstance(error, KeyboardInterrupt):
             assert cartogene(*words).exit_code == 130

@@ -1,6 +1,7 @@
 """Dumps and a user's own tables become one knowledge base: of human, of mouse, of any organism with a gene table."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -383,3 +384,43 @@ def test_real_tables_become_a_base(tmp_path):
     assert opened.features["stand-in:interaction"].present.sum() > 9000
     for facts in opened.provenance["names"].values():
         assert facts["lost"] < 0.02 * facts["names"]
+
+
+class TestChromosome:
+    def test_only_coding_genes_count_where_all_genes_of_the_table_are_meant(self, tmp_path):
+        rows = [
+            f"{gene}\tg{n}\t{'protein_coding' if n % 2 else 'lncRNA'}\t1\t{n + 1}\t{n + 2}\t1"
+            for n, gene in enumerate(FISH)
+        ]
+        head = "Gene stable ID\tGene name\tGene type\tChromosome/scaffold name\tGene start (bp)\tGene end (bp)\tStrand"
+        (tmp_path / "genes.tsv").write_text("\n".join([head, *rows]))
+        coding = build([tmp_path], "zebrafish").relations["chromosome"]
+        assert set(coding.vocabulary.id(coding.genes)) == set(FISH[1::2])
+        given = Vocabulary("zebrafish", tuple(FISH), tuple(FISH))
+        assert len(build([tmp_path], "zebrafish", vocabulary=given).relations["chromosome"].genes) == len(FISH)
+
+
+class TestInOneBuild:
+    def test_interactions_between_proteins_find_their_genes_whatever_the_order_of_the_files(self, tmp_path):
+        written(tmp_path, {"z.pep.all.fa": HUMAN["some.pep.all.fa"] + f">ENSP00000000003.1 pep gene:{MYC}.1\nMKK\n"})
+        links = "protein1 protein2 combined_score\n9606.ENSP00000000002 9606.ENSP00000000003 900\n"
+        written(tmp_path, {"9606.protein.links.v12.0.txt": links})
+        graph = build([tmp_path], "human", neighbours=0).relations["interaction"]
+        assert graph.to_table()[["regulator", "target", "weight"]].to_numpy().tolist() == [
+            ["MYC", "TP53", 900.0],
+            ["TP53", "MYC", 900.0],
+        ]
+
+    def test_a_network_that_was_written_keeps_its_relation(self, tmp_path):
+        first = build(
+            [written(tmp_path / "a", {"mine.tsv": "tf\ttarget\tweight\nTP53\tMYC\t0.5\n"})], "human", **four()
+        )
+        graph = first.relations["regulation"]
+        found = replace(graph, provenance={"relation": "coexpression"}, weight=graph.weight * 0.5)
+        (tmp_path / "b").mkdir()
+        found.write(tmp_path / "b" / "x.parquet")
+        again = build([tmp_path / "b" / "x.parquet"], "human", **four()).relations
+        assert set(again) == {"chromosome", "coexpression"}
+        assert again["coexpression"].to_table()[["regulator", "target", "weight"]].to_numpy().tolist() == [
+            ["TP53", "MYC", 0.25]
+        ]

@@ -87,6 +87,14 @@ class TestEdges:
         graph = gathered.graphs["mine"][0]
         assert sorted(zip(graph.regulator.tolist(), graph.target.tolist(), strict=True)) == [(2, 3), (3, 2)]
 
+    def test_between_proteins_are_edges_between_their_genes(self, gathered):
+        names = ["ENSDARP00000000001.2", "ENSDARP00000000002.1", "A0A001"]
+        gathered.take(dump("proteins", {"gene": IDS[:3], "protein": names, "sequence": ["MK", "MK", "M*K"]}))
+        ends = {"regulator": ["7955.ENSDARP00000000001", "A0A001"], "target": ["7955.ENSDARP00000000002", "gene5a"]}
+        gathered.take(dump("edges", ends, relation="mine"))
+        graph = gathered.graphs["mine"][0]
+        assert sorted(zip(graph.regulator.tolist(), graph.target.tolist(), strict=True)) == [(1, 2), (3, 6)]
+
 
 class TestProteins:
     TABLE = pd.DataFrame(

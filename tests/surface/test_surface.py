@@ -70,7 +70,8 @@ def compare(found: str, name: str) -> None:
 
 class TestTheSurface:
     def test_of_names_is_the_one_written_down(self):
-        modules = [cartogene, *(importlib.import_module(f"cartogene.{name}") for name in ("pp", "tl", "pl"))]
+        rooms = ("pp", "tl", "pl", "genes", "knowledge")
+        modules = [cartogene, *(importlib.import_module(f"cartogene.{name}") for name in rooms)]
         lines = [described(module, name) for module in modules for name in public(module)]
         compare("\n".join(lines) + "\n", "names.txt")
 

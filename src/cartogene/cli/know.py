@@ -1,4 +1,4 @@
-"""Commands about gene knowledge: knowledge build, show, embed, map."""
+"""Commands about gene knowledge: knowledge build, show, embed, map, correlate."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cartogene.cli.shared import Device, Organism, Out, Overwrite, Precision, Seed, console, tell, tracking
+from cartogene.cli.shared import (
+    Cells,
+    Device,
+    Layer,
+    Organism,
+    Out,
+    Overwrite,
+    Precision,
+    Seed,
+    console,
+    tell,
+    tracking,
+)
 from cartogene.errors import ConfigError, FileError, OrganismError
 
 if TYPE_CHECKING:
@@ -119,12 +131,12 @@ def show(
     for place, what, size in _parts(opened):
         inside.add_row(escape(place), escape(what), size, f"{opened.file.bytes_below(place) / 1e6:.2f}")
     console.print(inside)
-    table = Table("source", "version", "licence", "open", "what", "file", "sha256", "citation", title="sources")
+    tell("sources:")
     for source in opened.sources:
-        words = [source.name, source.version, source.licence, "yes" if source.is_open else "no", source.what]
-        words += [source.file or source.url, source.sha256[:12], source.citation]
-        table.add_row(*(escape(word) for word in words))
-    console.print(table)
+        licence = source.licence if source.is_open else f"{source.licence} (not on the list of open licences)"
+        tell(f"- {' '.join(filter(None, (source.name, source.version)))}: {source.what}. Licence: {licence}.")
+        origin = [source.file, source.url, source.citation]
+        tell(f"  {'; '.join(filter(None, origin))}; sha256 {source.sha256}")
     for file, facts in opened.provenance.get("names", {}).items():
         if facts["lost"]:
             tell(f"note: {file}: {facts['lost']:,} of {facts['names']:,} names are no gene, such as {facts['such as']}")
@@ -260,4 +272,44 @@ def _names(file: Path) -> tuple[list[str], list[str] | None]:
     return names, None
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"build": build, "show": show, "embed": embed, "map": map_names}
+def correlate(
+    cells: Cells,
+    out: Out,
+    threshold: Annotated[float, typer.Option(help="Genes with a stronger correlation are linked.")] = 0.6,
+    layer: Layer = "",
+    organism: Organism = "",
+    overwrite: Overwrite = False,
+) -> None:
+    """Link the genes that rise and fall together in a file of cells: edges (.parquet) for one more --from."""
+    import numpy as np
+    import scipy.sparse as sp
+
+    from cartogene.cells import schema
+    from cartogene.cells.prepare import prepare
+    from cartogene.genes import Vocabulary, load
+    from cartogene.knowledge.coexpression import coexpression
+
+    _free(out, overwrite)
+    adata = schema.read(cells)
+    found = schema.inspect(adata, layer=layer or None, organism=organism or None, name=cells.name)
+    table = load(found.organism)
+    vocabulary = Vocabulary.of(table, table.genes.index)
+    ready = prepare(adata, vocabulary, name=cells.name, found=found)
+    depth = np.maximum(ready.obs["cartogene_depth"].to_numpy(np.float32), 1)
+    values = sp.csr_matrix(sp.diags_array(1e4 / depth) @ ready.X).log1p().astype(np.float32)
+    position = np.where(np.diff(values.tocsc().indptr) > 0, ready.var["position"].to_numpy(), 0)
+    tell(f"{ready.n_obs:,} cells, {np.count_nonzero(position):,} genes with counts, log1p(counts per 10,000)")
+    with tracking() as track:
+        graph = coexpression(
+            values, position, vocabulary, threshold=threshold, track=track("correlating, twice", 2 * ready.n_obs)
+        )
+    tell(f"{len(graph):,} edges between {len(graph.genes):,} genes: {graph.write(out)}")
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "build": build,
+    "show": show,
+    "embed": embed,
+    "map": map_names,
+    "correlate": correlate,
+}

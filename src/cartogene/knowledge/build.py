@@ -114,7 +114,7 @@ def build(
     gathered = _begun(start, Gathered(table, vocabulary, protein))
     advance(len(taken) - sum(one.kind not in {*IDENTITY, "base"} for one in taken))
 
-    for one in taken:
+    for one in sorted(taken, key=lambda one: one.kind != "proteins"):  # edges may name proteins
         if one.kind not in {*IDENTITY, "base"}:
             _take(one, gathered, reader)
             advance(1)

@@ -1,6 +1,7 @@
 """Taking dumps one after another: names become genes of one table, and what names no gene is counted."""
 
-from collections.abc import Callable, Collection
+import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,8 @@ from cartogene.knowledge.relations import of_table
 
 Protein = Literal["first", "longest"]
 EVIDENCE = 12  # kinds of evidence of one file that are still told apart
+TAXON = re.compile(r"^\d+\.(?=ENS)")  # STRING writes it before the id of a protein
+VERSION = re.compile(r"(?<=\d)\.\d+$")
 SHOWN = 5  # names without a gene that stand in the provenance
 
 
@@ -41,6 +44,8 @@ class Gathered:
     regulators: set[str] = field(default_factory=set)
     orthologs: list[pd.DataFrame] = field(default_factory=list)
     lost: list[pd.DataFrame] = field(default_factory=list)
+    products: dict[str, str] = field(default_factory=dict)
+    """Gene of every protein of the sequences, which tables of interactions name (STRING: 9606.ENSP00000269305)."""
     names: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Of each file: how many names it has, how many of them name no gene, and some of these."""
 
@@ -105,6 +110,8 @@ def stem(file: str) -> str:
 
 def _edges(gathered: Gathered, dump: Dump) -> str:
     relation, edges, source = str(dump.facts.get("relation", "regulation")), dump.table, dump.source
+    if gathered.products:
+        edges = edges.assign(**{end: _gene_of(edges[end], gathered.products) for end in ("regulator", "target")})
     ends = pd.concat([edges["regulator"], edges["target"]])
     once = ends.unique()
     refuse_others(once, gathered.table.organism, source.file)
@@ -118,6 +125,12 @@ def _edges(gathered: Gathered, dump: Dump) -> str:
     gathered.lose(report[["name", "reason"]], len(once), dump)
     gathered.graphs.setdefault(relation, []).append(graph)
     return f"{len(graph):,} edges of {relation}"
+
+
+def _gene_of(names: pd.Series, products: Mapping[str, str]) -> pd.Series:
+    """Return the gene of each name that is a protein; other names as they are."""
+    genes = {name: products.get(TAXON.sub("", name), name) for name in names.unique()}
+    return names.map(genes)
 
 
 def _sets(gathered: Gathered, dump: Dump) -> str:
@@ -151,7 +164,9 @@ def one_protein(proteins: pd.DataFrame, which: Protein = "first") -> pd.DataFram
 
 def _proteins(gathered: Gathered, dump: Dump) -> str:
     table = dump.table.assign(gene=gathered.genes(dump.table["gene"], dump))
-    table = one_protein(table[table["gene"] != ""], gathered.protein)[list(stored.PROTEINS)]
+    table = table[table["gene"] != ""]
+    gathered.products.update(zip(table["protein"].str.replace(VERSION, "", regex=True), table["gene"], strict=True))
+    table = one_protein(table, gathered.protein)[list(stored.PROTEINS)]
     gathered.proteins.append(table)
     return f"proteins of {len(table):,} genes"
 

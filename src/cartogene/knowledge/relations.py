@@ -1,4 +1,4 @@
-"""Relations between genes as `GeneGraph`s: from tables of names, and several of them as one graph with typed edges."""
+"""Relations between genes as graphs: from tables of names, and several of them as one graph with typed edges."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -67,7 +67,7 @@ def _written(path: Path) -> Facts:
         return {}
     metadata = pq.read_schema(path).metadata or {}
     relation = json.loads(metadata.get(METADATA_KEY, b"{}")).get("relation")
-    return {"relation": relation, "directed": True} if relation else {}
+    return {"relation": relation, "directed": True} if relation else {}  # every edge stands there both ways
 
 
 def _of_sets(path: Path, told: Mapping[str, Any]) -> pd.DataFrame:
