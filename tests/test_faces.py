@@ -26,7 +26,7 @@ def model_file(model, tmp_path) -> str:
 
 class TestPackage:
     def test_offers_what_it_lists_and_nothing_else(self):
-        assert dir(cg) == ["__version__", "datasets", "load", "pl", "pp", "run", "tl"]
+        assert dir(cg) == ["__version__", "datasets", "genes", "knowledge", "load", "pl", "pp", "run", "tl"]
         assert all(getattr(cg, name) is not None for name in dir(cg))
         with pytest.raises(AttributeError, match="module 'cartogene' has no attribute 'lode'"):
             _ = cg.lode

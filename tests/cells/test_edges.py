@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from cartogene.cells import edges
+from cartogene.cells import bits, edges
 from cartogene.errors import GeneError
 from cartogene.genes.vocabulary import Vocabulary
 from cartogene.knowledge.coexpression import of_matrix
@@ -140,6 +140,20 @@ class TestCut:
     def test_positions_outside_the_vocabulary_are_refused(self, genes):
         with pytest.raises(GeneError, match="genes: found"):
             edges.cut(edges.index(drawn(50, 40)), genes)
+
+    def test_more_nodes_than_can_be_numbered_and_a_negative_number_of_tokens_are_refused(self):
+        graph = edges.index(drawn(50, 40))
+        for cell_tokens in (2**31, -1):
+            with pytest.raises(GeneError, match="1 cells of .* nodes, expected at most"):
+                edges.cut(graph, np.array([[1, 2]]), cell_tokens=cell_tokens)
+
+    def test_it_works_where_nothing_compiled_can_be_kept(self, monkeypatch):
+        def nowhere(function):
+            raise RuntimeError(f"cannot cache function {function.__name__!r}: no locator available")
+
+        njit = bits.numba.njit
+        monkeypatch.setattr(bits.numba, "njit", lambda cache=False, **options: nowhere if cache else njit(**options))
+        assert bits.compiled(nogil=True)(lambda number: number + 1)(2) == 3
 
     def test_an_attribute_that_is_not_there_is_refused(self):
         with pytest.raises(GeneError, match="'distanse', expected one of weight"):

@@ -152,6 +152,14 @@ class TestOrganism:
         ):
             prepare(cells, vocabulary)
 
+    @pytest.mark.parametrize("name", ["human", "mouse"])
+    def test_may_be_either_one_of_a_model_that_grew(self, cells, name):
+        human, mouse = (load(one).genes.iloc[:300] for one in ("human", "mouse"))
+        grown = Vocabulary("human and mouse", (*human.index, *mouse.index), (*human["symbol"], *mouse["symbol"]))
+        genes = {"human": human, "mouse": mouse}[name]
+        found = prepare(AnnData(cells.X, cells.obs, pd.DataFrame(index=genes.index)), grown)
+        assert found.var_names.tolist() == genes.index.tolist()
+
     def test_that_only_the_model_tells_is_believed(self, cells, vocabulary):
         plain = prepare(cells, vocabulary)
         cells.var_names = [name.lower() for name in cells.var_names]

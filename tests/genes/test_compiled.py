@@ -105,6 +105,22 @@ class TestAnyOrganism:
         table = compiled("worm", pd.DataFrame({"id": ["WBGene00000001"], "symbol": ["aap-1"]}))
         assert table.genes.loc["WBGene00000001", ["start", "strand", "entrez", "is_tf"]].tolist() == [0, 0, 0, False]
 
+    def test_what_is_missing_in_some_rows_is_not_known(self):
+        genes = FLY.assign(start=[300, np.nan, 200, 150], strand=[None, 1, -1, 1], entrez=[np.nan, 1, 2, 3])
+        genes["chromosome"] = ["2R", None, "2R", "3R"]
+        found = compiled("fly", genes).genes.loc["FBgn0000014", ["chromosome", "start", "strand"]]
+        assert found.tolist() == ["", 0, 1]
+
+    def test_symbols_that_differ_in_case_alone_are_two_genes(self):
+        table = compiled("fly", pd.DataFrame({"id": ["FBgn0000463", "FBgn0260632"], "symbol": ["Dl", "dl"]}))
+        found = identify(["Dl", "dl", "DL"], table)
+        assert found["id"].tolist() == ["FBgn0000463", "FBgn0260632", ""]
+        assert found["reason"].iloc[2] == "ambiguous: Dl, dl"
+
+    def test_ids_that_differ_in_case_alone_are_told_as_written_only(self):
+        table = compiled("yeast", pd.DataFrame({"id": ["yA1x", "Ya1x"], "symbol": ["b", "c"]}))
+        assert identify(["yA1x", "YA1X"], table)["reason"].tolist() == ["", "ambiguous: several ids like YA1X"]
+
     def test_places_beyond_two_thousand_million_fit(self):
         table = compiled("lungfish", pd.DataFrame({"id": ["g1", "g2"], "start": [1, 3 * 10**9], "end": [2, 4 * 10**9]}))
         assert table.genes["end"].tolist() == [2, 4 * 10**9]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -50,6 +52,15 @@ class TestOrthologs:
             orthologs([], fly, to="human")
         with pytest.raises(OrganismError, match="found no name"):
             orthologs([], load("human"), to=" ")
+
+
+class TestPairsOfAnotherSource:
+    @pytest.mark.parametrize("pairs", [{}, {"source": None}], ids=["no column", "no word"])
+    def test_need_not_say_who_has_them(self, pairs):
+        human = load("human")
+        bare = human.orthologs.drop(columns="source").assign(**pairs)
+        found = orthologs(["ENSG00000141510"], replace(human, orthologs=bare), to="mouse")
+        assert found[["symbol", "source"]].to_numpy().tolist() == [["Trp53", ""]]
 
 
 class TestEveryPair:

@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -132,6 +133,7 @@ class TestLost:
             ("ENSDARG00000000001", "id of another organism"),
             ("ENSG99999999999", "unknown id, perhaps retired"),
             ("ENST00000229239.10", "id of a transcript or protein"),
+            ("nan", "unknown"),  # text of a missing value; NaN, as written, is an alias of SCN11A
             ("MLL2", "ambiguous: KMT2B, KMT2D"),
             ("mll2", "ambiguous: KMT2B, KMT2D"),
             ("Y_RNA", "ambiguous: one of 756 genes named Y_RNA"),
@@ -177,6 +179,13 @@ class TestInput:
             column = kind(names)
             assert identify(column, human)["symbol"].tolist() == ["GAPDH", "ACTB"]
             assert list(column) == names
+
+    def test_aliases_of_genes_that_the_table_lacks_mean_nobody(self, human):
+        some = replace(human, genes=human.genes[human.genes["symbol"].isin(["ACTB", "MYC"])])
+        found = identify(["p53", "ENSG00000141510", "c-Myc"], some)
+        assert found["symbol"].tolist() == ["", "", "MYC"]
+        three = pd.DataFrame({"alias": "old", "id": [*some.genes.index, human.genes.index[0]]})
+        assert identify(["old"], replace(some, aliases=three))["reason"].tolist() == ["ambiguous: ACTB, MYC"]
 
     def test_no_names_give_no_rows(self, human):
         assert identify([], human).empty

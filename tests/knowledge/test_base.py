@@ -339,9 +339,15 @@ class TestADamagedPart:
             ("relations/regulation/sign", np.zeros(3), "relations.regulation", "found float64 of shape"),
             (
                 "relations/chromosome/target",
-                np.full(1, 31, np.int32),
+                np.full(59, 31, np.int32),
                 "relations.chromosome",
                 "edges that are no graph",
+            ),
+            (
+                "relations/chromosome/target",
+                np.full(1, 3, np.int32),
+                "relations.chromosome",
+                "found 1 numbers, expected",
             ),
             (
                 "features/text/positions",
@@ -358,6 +364,14 @@ class TestADamagedPart:
                 "proteins",
                 r"also \['protein', 'sequence'\]",
             ),
+            (
+                "genes/vocabulary",
+                container.packed(pd.DataFrame({"id": [1], "symbol": ["a"]})),
+                "vocabulary",
+                "id: found",
+            ),
+            ("genes/aliases", container.packed(pd.DataFrame({"alias": [None], "id": ["a"]})), "table", "alias: found"),
+            ("summaries", container.packed(pd.DataFrame({"gene": ["a"], "text": [3]})), "summaries", "text: found int"),
         ],
     )
     def test_that_does_not_fit_is_refused_when_it_is_touched(self, file, name, values, touch, said):
@@ -365,6 +379,13 @@ class TestADamagedPart:
         opened, (part, _, entry) = KnowledgeBase.open(file), touch.partition(".")
         with pytest.raises(FileError, match=rf"fish\.cgk: \w+(/.*)?: .*{said}"):
             assert getattr(opened, part)[entry] if entry else getattr(opened, part)
+
+    def test_a_gene_twice_is_refused(self, base, file):
+        genes = base.table.genes.rename_axis("id").reset_index()
+        twice = container.packed(pd.concat([genes, genes[:1]]))
+        rewritten(file, change_arrays=lambda arrays: arrays.update({"genes/table": twice}))
+        with pytest.raises(FileError, match=r"fish\.cgk: genes/table: id: found a gene twice"):
+            assert KnowledgeBase.open(file).table
 
     def test_a_source_that_is_none_is_refused(self, file):
         rewritten(file, change_facts=lambda facts: facts.update(sources=[{"nonsense": 1}]))
@@ -396,6 +417,16 @@ class TestADamagedPart:
         rewritten(file, change_facts=change)
         with pytest.raises(FileError, match=rf"fish\.cgk: .*{said}"):
             assert KnowledgeBase.open(file).relations["regulation"]
+
+    def test_a_number_of_edges_that_no_array_has_takes_no_memory(self, file):
+        def once(arrays):
+            arrays |= {name: values[:1] for name, values in arrays.items() if name.startswith("relations/chromosome/")}
+
+        rewritten(file, lambda facts: facts["relations"]["chromosome"].update(edges=10**15), once)
+        with pytest.raises(
+            FileError, match=r"relations/chromosome/regulator: found 1 numbers, expected 10{15}, one per"
+        ):
+            assert KnowledgeBase.open(file).relations["chromosome"]
 
     def test_an_organism_that_is_none_is_refused(self, file):
         rewritten(file, change_facts=lambda facts: facts.update(organism={"species": "fish"}))

@@ -1,5 +1,7 @@
 """Co-expression: what numpy finds, in bounded memory, however the cells come."""
 
+import tracemalloc
+
 import anndata
 import numpy as np
 import pytest
@@ -124,6 +126,17 @@ class TestCoexpression:
         found = coexpression(values.astype(np.float64) + 10_000, POSITIONS, GENES, threshold=0.0)
         assert dense(found) == pytest.approx(expected(values), abs=1e-4)
 
+    def test_memory_is_bounded_however_many_genes_there_are(self, monkeypatch):
+        monkeypatch.setattr(module, "BLOCK", 16)
+        n_genes, bound = 1200, 1e6
+        many = Vocabulary("human", *(tuple(f"{kind}{i}" for i in range(n_genes)) for kind in ("id", "symbol")))
+        cells = np.random.default_rng(0).poisson(1.0, (64, n_genes)).astype(np.float32)
+        tracemalloc.start()
+        coexpression(cells, np.arange(n_genes) + 1, many, threshold=0.99, memory=bound)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert bound / 2 < peak < 2 * bound < n_genes**2 * 4 / 2  # correlations of all pairs would not fit
+
     def test_progress_is_told_for_every_pass(self, values):
         told = []
         coexpression(values, POSITIONS, GENES, track=told.append)
@@ -137,13 +150,23 @@ class TestCoexpression:
             ({"cells": np.full((5, N_GENES), np.nan)}, CellError, "cell 0, column 0: found nan"),
             ({"threshold": 1.0}, ConfigError, "threshold: found 1.0"),
             ({"positions": np.ones(N_GENES, int)}, ConfigError, "same gene in two columns"),
+            ({"positions": np.zeros(N_GENES, int)}, ConfigError, "no column with a position"),
+            ({"positions": POSITIONS - 2}, ConfigError, "expected 0 to"),
+            ({"positions": POSITIONS + len(GENES)}, ConfigError, "expected 0 to"),
         ],
-        ids=["one cell", "columns", "nan", "threshold", "twice"],
+        ids=["one cell", "columns", "nan", "threshold", "twice", "no gene", "below the vocabulary", "beyond it"],
     )
     def test_what_cannot_be_used_is_refused(self, values, change, error, match):
         options = {"cells": values, "positions": POSITIONS, "threshold": 0.6} | change
         with pytest.raises(error, match=match):
             coexpression(options["cells"], options["positions"], GENES, threshold=options["threshold"])
+
+    def test_edges_over_another_vocabulary_are_refused(self, values):
+        fewer = Vocabulary("human", GENES.ids[1:], GENES.symbols[1:])
+        one = np.ones(1, np.int32)
+        asked = GeneGraph(fewer, one, one + 1, one.astype(np.float32), one.astype(np.int8))
+        with pytest.raises(ConfigError, match=r"also: found a graph over .* use GeneGraph\.to"):
+            coexpression(values, POSITIONS, GENES, also=asked)
 
 
 class TestOfMatrix:

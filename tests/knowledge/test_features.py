@@ -208,6 +208,9 @@ class TestRefuses:
             ("a.json", "[[1, 2]]", r"a\.json: found a list, expected an object"),
             ("a.json", '{"TP53": ["x"]}', r"a\.json: row 1 \('TP53'\): found no plain list of numbers"),
             ("a.json", "{}", r"a\.json: found no rows"),
+            ("a.json", '{"TP53": [1], "TP53": [2]}', r"a\.json: row 2 \('TP53'\): found other numbers than in row 1"),
+            ("a.json", '{"TP53": {"a": 1}}', r"a\.json: row 1 \('TP53'\): found no plain list of numbers"),
+            ("a.json", "[" * 100_000, r"a\.json: cannot be read"),
             ("a.json.gz", "{}", r"a\.json\.gz: cannot be read"),
             ("a.parquet", "x", r"a\.parquet: cannot be read as parquet"),
             ("a.safetensors", "x", r"a\.safetensors: damaged or not a safetensors file"),
@@ -237,6 +240,20 @@ class TestRefuses:
         save_file({"values": np.ones((2, 3), np.float32)}, path, metadata={"names": '["TP53"]'})
         with pytest.raises(FileError, match=r"t\.safetensors: found 1 names and tensors \[\(2, 3\)\]"):
             read(path, GENES)
+
+    @pytest.mark.parametrize("names", ["3", '{"TP53": 1}', '"TP53"'])
+    def test_names_that_are_no_list(self, tmp_path, names):
+        path = tmp_path / "t.safetensors"
+        save_file({"values": np.ones((1, 3), np.float32)}, path, metadata={"names": names})
+        with pytest.raises(FileError, match=r"t\.safetensors: metadata\.names: found"):
+            read(path, GENES)
+
+    def test_gzip_that_is_damaged_inside(self, tmp_path):
+        content = bytearray(gzip.compress(json.dumps({"TP53": list(range(99))}).encode()))
+        content[20:60] = b"\xff" * 40
+        (tmp_path / "a.json.gz").write_bytes(content)
+        with pytest.raises(FileError, match=r"a\.json\.gz: cannot be read"):
+            read(tmp_path / "a.json.gz", GENES)
 
     def test_whole_numbers_in_tensors(self, tmp_path):
         path = tmp_path / "t.safetensors"

@@ -95,6 +95,21 @@ class TestEdges:
         graph = gathered.graphs["mine"][0]
         assert sorted(zip(graph.regulator.tolist(), graph.target.tolist(), strict=True)) == [(1, 2), (3, 6)]
 
+    def test_between_proteins_say_that_their_sequences_are_needed(self, gathered):
+        edges = {"regulator": ["9606.ENSP00000000001"], "target": ["9606.ENSP00000000002"]}
+        with pytest.raises(GeneError, match=r"links.txt: found proteins such as '9606.ENSP\d+1'.*pep.all.fa"):
+            gathered.take(dump("edges", edges, file="links.txt", relation="interaction"))
+
+    def test_between_proteins_without_ensembl_ids_are_edges_between_their_genes(self, gathered):
+        proteins = {"gene": IDS[:2], "protein": ["FBpp0000001", "YAL001C"], "sequence": ["MK", "MA"]}
+        gathered.take(dump("proteins", proteins))
+        edges = {"regulator": ["7227.FBpp0000001"], "target": ["4932.YAL001C"]}
+        assert gathered.take(dump("edges", edges, relation="interaction")) == "1 edges of interaction"
+
+    def test_of_string_name_genes_behind_the_taxon_where_these_are_called_as_their_proteins(self, gathered):
+        edges = {"regulator": ["7955.gene1a"], "target": ["7955.gene2a"]}
+        assert gathered.take(dump("edges", edges, relation="interaction")) == "1 edges of interaction"
+
 
 class TestProteins:
     TABLE = pd.DataFrame(

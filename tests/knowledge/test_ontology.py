@@ -93,6 +93,13 @@ class TestAnOntology:
         pd.testing.assert_frame_equal(again.to_table(), cells.to_table())
         assert (len(cells), "T" in cells, "t" in cells, repr(cells)) == (11, True, False, "Ontology(X 1, 11 terms)")
 
+    @pytest.mark.parametrize(
+        "deprecated", [["False", "True"], ["false", "true"], [0, 1], [None, True], [np.nan, 1.0], [False, True]]
+    )
+    def test_is_told_of_deprecated_terms_in_words_numbers_and_truth_values(self, deprecated):
+        table = pd.DataFrame({"id": ["a", "b"], "label": "", "parents": "", "deprecated": deprecated})
+        assert Ontology.of_table(table, name="X").to_table()["deprecated"].tolist() == [False, True]
+
     def test_reads_missing_values_as_nothing(self):
         found = Ontology.of_table(pd.DataFrame({"id": ["a"], "label": [None], "parents": [np.nan]}), name="X")
         assert found.to_table().iloc[0].tolist() == ["a", "", "", "", False, ""]

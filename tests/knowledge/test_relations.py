@@ -75,6 +75,12 @@ class TestOfTable:
         one, two = (of_table(table, genes, HUMAN)[0].to_table() for table in (SOME, SOME.iloc[::-1]))
         pd.testing.assert_frame_equal(one, two)
 
+    def test_rows_without_a_name_or_source_name_nobody(self, genes):
+        table = edges(("TP53", "MYC", 1, 1, None), (np.nan, "MYC", 1, 1, "A"), ("TP53", None, 1, 1, "A"))
+        graph, report = of_table(table, genes, HUMAN, name="mine")
+        assert sources_of(graph) == [["mine"]]
+        assert report[["name", "reason", "edges"]].to_numpy().tolist() == [["", "no name", 2]]
+
     def test_an_empty_table_is_an_empty_graph(self, genes):
         assert len(of_table(SOME.iloc[:0], genes, HUMAN)[0]) == 0
 

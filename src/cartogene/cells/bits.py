@@ -4,8 +4,7 @@ It goes through the regulators of every gene of a cell 64 at a time: the bits of
 cell's genes are its edges. Each cell is gone through twice, to count and to list, the second time from the cache.
 """
 
-# mypy: disallow-untyped-decorators=False
-
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -18,7 +17,19 @@ BYTES, TWO, FOUR, TOP = np.uint64(0x0101010101010101), np.uint64(2), np.uint64(4
 IN_WORD = np.uint64(63)
 
 
-@numba.njit(cache=True, inline="always")
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function when it is called; what was compiled is kept on disk, if there is a place to keep it."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        try:
+            return numba.njit(cache=True, **options)(function)
+        except RuntimeError:  # neither the package nor the home can be written to: compiled anew in every process
+            return numba.njit(**options)(function)
+
+    return decorate
+
+
+@compiled(inline="always")
 def ones(bits: Any) -> Any:
     """Count the bits that are set (compilers know this form and use one instruction)."""
     bits = bits - ((bits >> ONE) & TWOS)
@@ -26,7 +37,7 @@ def ones(bits: Any) -> Any:
     return (((bits + (bits >> FOUR)) & EIGHTS) * BYTES) >> TOP
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def edges_of(
     genes: NDArray[np.int32],
     first: NDArray[np.int64],
@@ -91,7 +102,7 @@ def edges_of(
     return source[:edge], target[:edge], record[:edge], begin
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _hold(genes: NDArray[np.int32], node: int, held: NDArray[np.uint64], node_of: NDArray[np.int32]) -> Any:
     """Set the bits and nodes of the genes of a cell, and count them; -1 if one stands twice."""
     held[:] = 0
@@ -107,7 +118,7 @@ def _hold(genes: NDArray[np.int32], node: int, held: NDArray[np.uint64], node_of
     return n_genes
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _meet(
     genes: NDArray[np.int32],
     first: NDArray[np.int64],
@@ -136,7 +147,7 @@ def _meet(
     return hits, np.int64(n_hits), np.int64(found)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _longer(values: Any, length: int) -> Any:
     """Copy into an array with more room."""
     longer = np.empty((length, *values.shape[1:]), values.dtype)

@@ -120,7 +120,7 @@ def cut(edges: EdgeIndex, genes: NDArray[np.integer[Any]], *, cell_tokens: int =
     Raises
     ------
     GeneError
-        If a position is outside the vocabulary, or a cell has a gene twice.
+        If a position is outside the vocabulary, a cell has a gene twice, or there are more nodes than fit in int32.
 
     References
     ----------
@@ -133,7 +133,12 @@ def cut(edges: EdgeIndex, genes: NDArray[np.integer[Any]], *, cell_tokens: int =
             f"genes: found positions from {genes.min()} to {genes.max()}, expected 0 to {len(edges.number) - 1}; "
             "use positions of the graph's vocabulary"
         )
-    number = np.where(genes > 0, edges.number[genes], -1).astype(np.int32)
+    if cell_tokens < 0 or len(genes) * (cell_tokens + genes.shape[1]) > np.iinfo(np.int32).max:
+        raise GeneError(
+            f"genes: found {len(genes)} cells of {cell_tokens} + {genes.shape[1]} nodes, expected at most 2**31 - 1 "
+            "nodes in all, and no negative number of cell tokens; cut fewer cells at a time"
+        )
+    number = np.where(genes > 0, edges.number[genes], -1).astype(np.int32, order="C")
     n_words, to_token = len(edges.number) // 64 + 1, len(edges.records) - 1
     source, target, record, begin = edges_of(number, edges.first, edges.words, n_words, cell_tokens, to_token)
     if len(begin) == 0:

@@ -71,7 +71,8 @@ def _listed(genes: pd.DataFrame, organism: Organism) -> pd.DataFrame:
     genes = genes[genes["id"] != ""][["id", *ABSENT]].reset_index(drop=True)
     for column in ("symbol", "biotype", "chromosome"):
         genes[column] = _text(genes[column])
-    genes["entrez"] = pd.to_numeric(genes["entrez"]).fillna(0).astype(np.int64)
+    for column in ("start", "end", "strand", "entrez"):
+        genes[column] = pd.to_numeric(genes[column]).fillna(0).astype(np.int64)
     lowest = genes["entrez"].where(genes["entrez"] > 0).groupby(genes["id"]).min().fillna(0).astype(np.int64)
     genes = genes.drop_duplicates("id").assign(entrez=lambda once: once["id"].map(lowest))
     genes["symbol"] = genes["symbol"].where(genes["symbol"] != genes["id"], "")

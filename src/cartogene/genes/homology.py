@@ -53,7 +53,8 @@ def orthologs(ids: Collection[str], table: GeneTable, *, to: str | Organism) -> 
     found = asked.merge(pairs.rename(columns={"other_id": "ortholog"}), on="id", how="left")
     none = found["ortholog"].isna()
     for column in ("ortholog", "source"):
-        found[column] = found[column].astype(object).where(~none, "")
+        told = found[column].astype(object) if column in found else pd.Series("", index=found.index, dtype=object)
+        found[column] = told.where(told.notna(), "")
     found["symbol"] = _symbols(found["ortholog"], other)
     found["one_to_one"] = found["one_to_one"].eq(True)
     unknown = none & ~found["id"].isin(table.genes.index)

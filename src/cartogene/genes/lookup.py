@@ -17,6 +17,9 @@ Rows = npt.NDArray[np.int64]
 
 ABSENT, AMBIGUOUS = -1, -2  # beside the row of a gene in its table
 SHORT = 3  # aliases of fewer letters are taken as written only: too many stand for something else in another case
+NOTHING = frozenset(
+    {"NAN", "NONE", "NULL"}
+)  # aliases (NaN is one) that in another case are words of programs for nothing
 FAMILY = 4  # so many genes of one symbol, equally good, are a family (Y_RNA), not one gene annotated twice
 
 
@@ -70,10 +73,11 @@ def ladder(table: GeneTable) -> Ladder:
     ids = Lookup(table.genes.index, np.arange(len(table)))
     symbols, names = _symbols(table.genes), table.genes["symbol"].to_numpy(object)
     aliases, rows = table.aliases["alias"].to_numpy(object), ids(table.aliases["id"].to_numpy(object))
+    aliases, rows = aliases[rows >= 0], rows[rows >= 0]  # a table of some genes may keep the aliases of all
     best = symbols(names)[rows]  # an alias of two genes with one symbol is an alias of the better one
     rows = np.where(best >= 0, best, rows)
     folded = _unique(upper(names), symbols(names))
-    long = np.array([len(alias) >= SHORT for alias in aliases], dtype=bool)
+    long = np.array([len(alias) >= SHORT and alias.upper() not in NOTHING for alias in aliases], dtype=bool)
     folded_aliases = _unique(upper(aliases[long]), rows[long])
     return Ladder(
         ids, _folded_ids(table), symbols, folded, _unique(aliases, rows), folded_aliases, _entrez(table.genes)

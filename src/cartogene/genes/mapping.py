@@ -231,17 +231,23 @@ def _candidates(names: Objects, table: GeneTable) -> list[str]:
     if not len(names):
         return []
     folded = pd.Series(upper(table.aliases["alias"].to_numpy(object)))
-    near = table.aliases[folded.isin(upper(names)).to_numpy()]
+    near = table.aliases[folded.isin(upper(names)).to_numpy() & table.aliases["id"].isin(table.genes.index).to_numpy()]
     near = near.assign(folded=folded[near.index], symbol=table.genes["symbol"].reindex(near["id"]).to_numpy())
     exact, loose = (
         {key: sorted(set(group)) for key, group in near.groupby(by)["symbol"]} for by in ("alias", "folded")
     )
-    copies = table.genes["symbol"].str.upper().value_counts()
+    large = upper(table.genes["symbol"].to_numpy(object))
+    copies = pd.Series(large).value_counts()
+
+    def alike(name: str) -> list[str]:
+        """Symbols that differ in case alone (Dl and dl of the fly), or else ids."""
+        return sorted(table.genes["symbol"][large == name]) or [f"several ids like {name}"]
 
     def candidates(name: str) -> str:
         if (count := copies.get(name.upper(), 0)) >= FAMILY:
             return f"ambiguous: one of {count} genes named {name}"
         genes = exact.get(name, [])
-        return f"ambiguous: {', '.join(genes if len(genes) > 1 else loose[name.upper()])}"
+        genes = genes if len(genes) > 1 else loose.get(name.upper(), [])
+        return f"ambiguous: {', '.join(genes or alike(name.upper()))}"
 
     return [candidates(name) for name in names]

@@ -233,7 +233,7 @@ class Opened(KnowledgeBase):
     @cached_property
     def summaries(self) -> dict[str, str]:
         """Descriptions by Ensembl id."""
-        table = self.file.table("summaries", ("gene", "text"))
+        table = self.file.table("summaries", ("gene", "text"), text=("gene", "text"))
         return dict(zip(table["gene"], table["text"], strict=True))
 
     @cached_property

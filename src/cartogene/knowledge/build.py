@@ -155,6 +155,10 @@ def _identifying(one: Input, reader: Reader) -> Dump | None:
     if dump is None:
         return None
     try:
+        if (whose := canonical(str(dump.facts.get("organism") or reader.organism))) != reader.organism:
+            raise OrganismError(
+                f"{dump.source.file}: found names of {whose} genes, expected {reader.organism}; leave it out"
+            )
         _refuse_other_genes(dump, reader.organism)
     except GeneError as error:
         reader.leave(one, error, dump)

@@ -52,8 +52,8 @@ def coexpression(
         Turns a block of `cells` into the values that the model sees (normalised, binned); None: as they are. It must
         treat every cell by itself.
     memory
-        Bound on the memory for correlations, in bytes. Two for each pair of genes are enough to read the cells just
-        twice; with less they are read as many times more.
+        Bound on the memory for correlations, in bytes. 2.5 x genes x genes are enough to read the cells just twice;
+        with less they are read as many times more.
     track
         Told how many cells were gone through, after every block of every pass.
 
@@ -68,7 +68,8 @@ def coexpression(
     CellError
         If there are fewer than two cells, columns and positions differ in number, or a value is not finite.
     ConfigError
-        If the threshold is not between 0 and 1, or two columns are the same gene.
+        If the threshold is not between 0 and 1, no column has a position, a position is outside the vocabulary, two
+        columns are the same gene, or `also` is over another vocabulary.
 
     References
     ----------
@@ -78,6 +79,7 @@ def coexpression(
         raise ConfigError(f"threshold: found {threshold}, expected 0 <= threshold < 1")
     position = np.asarray(positions, dtype=np.int32)
     columns = np.flatnonzero(position)
+    column = _columns(position[columns], vocabulary, also)
     pieces = list(cells) if isinstance(cells, (list, tuple)) else [cells]
 
     def blocks() -> Iterator[NDArray[np.float32]]:
@@ -95,10 +97,10 @@ def coexpression(
             np.multiply(block, scale, out=block, dtype=np.float32, casting="same_kind")
             yield block
 
-    found = [
-        _of_rows(rows, first, position[columns], vocabulary, threshold, also)
-        for first, rows in _stripes(standard, len(columns), memory)
-    ]
+    found = []
+    for first, rows in _stripes(standard, len(columns), memory):
+        found.append(_of_rows(rows, first, position[columns], column, threshold, also))
+        del rows  # before there is memory for more
     facts = {"relation": "coexpression", "threshold": threshold, "cells": n_cells, "genes": len(columns)}
     return _both_ways(found, vocabulary, facts)
 
@@ -111,9 +113,26 @@ def of_matrix(
     threshold: float = 0.6,
     also: GeneGraph | None = None,
 ) -> GeneGraph:
-    """Make the graph of `coexpression` from a matrix of correlations, regulators x targets in the same order."""
+    """Make the graph of `coexpression` from correlations that are known already.
+
+    Parameters
+    ----------
+    correlations
+        Shape (genes, genes): regulators x targets, in the same order. It need not be symmetric; its diagonal is passed
+        over.
+    positions
+        Shape (genes,): the position of each gene in the vocabulary.
+    vocabulary, threshold, also
+        As in `coexpression`.
+
+    Raises
+    ------
+    ConfigError
+        If there is no gene, a position is outside the vocabulary, two rows are the same gene, or `also` is over another
+        vocabulary.
+    """
     position = np.asarray(positions, dtype=np.int32)
-    column = _columns(position, vocabulary)
+    column = _columns(position, vocabulary, also)
     a, b = np.nonzero(np.abs(correlations) > np.float32(threshold))
     key = (a * len(position) + b)[a != b]
     if also is not None:
@@ -164,7 +183,7 @@ def _dense(
         block = block if len(columns) == n_columns else block[:, columns]
         dense: NDArray[np.float32] = block.astype(np.float32).toarray()
     else:
-        dense = np.array(np.asarray(block)[:, columns], dtype=np.float32, order="C")
+        dense = np.asarray(np.take(np.asarray(block), columns, axis=1), dtype=np.float32, order="C")  # a copy
     if not np.isfinite(dense).all():
         row, column = np.argwhere(~np.isfinite(dense))[0]
         raise CellError(
@@ -208,7 +227,9 @@ def _stripes(
             for first, sums in zip(now, rows, strict=True):
                 out = product[: sums.size].reshape(sums.shape)
                 np.add(sums, np.matmul(block[:, first : first + len(sums)].T, block[:, first:], out=out), out=sums)
-        yield from zip(now, rows, strict=True)
+        del block, product, out, sums  # who takes the rows needs as much
+        for first in now:
+            yield first, rows.pop(0)
         waiting = waiting[len(now) :]
 
 
@@ -216,12 +237,11 @@ def _of_rows(
     rows: NDArray[np.float32],
     first: int,
     position: NDArray[np.int32],
-    vocabulary: Vocabulary,
+    column: NDArray[np.int32],
     threshold: float,
     also: GeneGraph | None,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], NDArray[np.bool_]]:
     """Pairs of the genes of some rows and those after them: both positions, r, and whether it passes."""
-    column = _columns(position, vocabulary)
     a, b = np.nonzero(np.abs(rows) > np.float32(threshold))
     a, b = a[b > a] + first, b[b > a] + first
     if also is not None:
@@ -246,8 +266,17 @@ def _both_ways(
     return _graph(regulator, target, r, linked, vocabulary, facts)
 
 
-def _columns(position: NDArray[np.int32], vocabulary: Vocabulary) -> NDArray[np.int32]:
+def _columns(position: NDArray[np.int32], vocabulary: Vocabulary, also: GeneGraph | None) -> NDArray[np.int32]:
     """Column of each gene of the vocabulary, -1 where it has none."""
+    if also is not None and also.vocabulary.fingerprint != vocabulary.fingerprint:
+        raise ConfigError(f"also: found a graph over {also.vocabulary}, expected {vocabulary}; use GeneGraph.to")
+    if not len(position):
+        raise ConfigError("positions: found no column with a position, expected some genes; check their names")
+    if position.min() < 0 or position.max() > len(vocabulary):
+        raise ConfigError(
+            f"positions: found {position.min()} to {position.max()}, expected 0 to {len(vocabulary)}; "
+            "use positions of the vocabulary"
+        )
     column = np.full(len(vocabulary) + 1, -1, dtype=np.int32)
     column[position] = np.arange(len(position))
     if (column[position] != np.arange(len(position))).any():

@@ -88,7 +88,7 @@ class Container:
             raise self.error("metadata", f"no {KEY!r}", f"one; {_instead(metadata)}")
         try:
             facts = json.loads(metadata[KEY])
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise self.error(f"metadata.{KEY}", f"text that is not JSON ({error})", "an object") from error
         if not isinstance(facts, dict):
             raise self.error(f"metadata.{KEY}", type(facts).__name__, "an object")
@@ -169,13 +169,22 @@ class Container:
             raise self.error(name, "other bytes than were written (damaged)", "the same; build or fetch it again")
         return values
 
-    def table(self, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
+    def table(self, name: str, columns: tuple[str, ...], *, text: tuple[str, ...] = ()) -> pd.DataFrame:
         """Read a table that has at least these columns.
+
+        Parameters
+        ----------
+        name
+            Of the array that holds it.
+        columns
+            Which it must have.
+        text
+            Those of them that hold text in every row.
 
         Raises
         ------
         FileError
-            If it cannot be read or lacks a column.
+            If it cannot be read, lacks a column, or has something else than text in a column of text.
         """
         content = self.array(name, kind="u")
         try:
@@ -184,6 +193,9 @@ class Container:
             raise self.error(name, f"bytes that are no parquet table ({error})", "one; build it again") from error
         if missing := [column for column in columns if column not in table]:
             raise self.error(name, f"columns {list(table.columns)}", f"also {missing}; build the file again")
+        for column in text:
+            if (kind := pd.api.types.infer_dtype(table[column], skipna=False)) not in {"string", "empty"}:
+                raise self.error(f"{name}: {column}", kind, "text in every row; build the file again")
         return table
 
 

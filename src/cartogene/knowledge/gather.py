@@ -23,7 +23,8 @@ from cartogene.knowledge.relations import of_table
 
 Protein = Literal["first", "longest"]
 EVIDENCE = 12  # kinds of evidence of one file that are still told apart
-TAXON = re.compile(r"^\d+\.(?=ENS)")  # STRING writes it before the id of a protein
+TAXON = re.compile(r"^\d+\.(?=[A-Za-z])")  # STRING writes it before the id of a protein
+PROTEIN = re.compile(r"(?:\d+\.)?(?:ENS[A-Z]{0,4}P\d{11}|FBpp\d{7})")
 VERSION = re.compile(r"(?<=\d)\.\d+$")
 SHOWN = 5  # names without a gene that stand in the provenance
 
@@ -110,7 +111,12 @@ def stem(file: str) -> str:
 
 def _edges(gathered: Gathered, dump: Dump) -> str:
     relation, edges, source = str(dump.facts.get("relation", "regulation")), dump.table, dump.source
-    if gathered.products:
+    if PROTEIN.match(str(edges["regulator"].iloc[0])) and not gathered.products:
+        raise GeneError(
+            f"{source.file}: found proteins such as {edges['regulator'].iloc[0]!r}, expected to know their genes; give "
+            "the protein sequences of Ensembl (pep.all.fa) as one more --from"
+        )
+    if gathered.products or all(TAXON.match(name) for name in edges["regulator"].unique()):
         edges = edges.assign(**{end: _gene_of(edges[end], gathered.products) for end in ("regulator", "target")})
     ends = pd.concat([edges["regulator"], edges["target"]])
     once = ends.unique()
@@ -128,8 +134,11 @@ def _edges(gathered: Gathered, dump: Dump) -> str:
 
 
 def _gene_of(names: pd.Series, products: Mapping[str, str]) -> pd.Series:
-    """Return the gene of each name that is a protein; other names as they are."""
-    genes = {name: products.get(TAXON.sub("", name), name) for name in names.unique()}
+    """Return the gene of each name that is a protein; others as they are, in STRING (yeast) behind their taxon."""
+    every = pd.unique(names)
+    string = all(TAXON.match(name) for name in every)
+    bare = {name: TAXON.sub("", name) for name in every}
+    genes = {name: products.get(bare[name], bare[name] if string else name) for name in every}
     return names.map(genes)
 
 

@@ -161,9 +161,9 @@ class GeneGraph:
         return hubs[["gene", "targets", "strength", "activates", "represses", "is_tf", "gene_id"]]
 
     def write(self, path: str | Path) -> Path:
-        """Write `to_table` as a parquet file, whole or not at all; its metadata say what relation it is, if known."""
+        """Write `to_table` as a parquet file, whole or not at all; its metadata name relation and sources, if known."""
         table = pa.Table.from_pandas(self.to_table(), preserve_index=False)
-        facts = {"relation": str(self.provenance["relation"])} if "relation" in self.provenance else {}
+        facts = {key: self.provenance[key] for key in ("relation", "sources") if key in self.provenance}
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), METADATA_KEY: json.dumps(facts)})
         with whole(path) as unfinished:
             pq.write_table(table, unfinished)

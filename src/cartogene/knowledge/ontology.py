@@ -129,7 +129,8 @@ class Ontology:
             raise ConfigError(f"ontology {name}: found columns {list(table.columns)}, expected also {sorted(missing)}")
         text = table.reindex(columns=[c for c in COLUMNS if c != "deprecated"]).astype(object)
         text = text.where(text.notna(), "").astype(str)
-        text["deprecated"] = table["deprecated"].to_numpy(dtype=bool) if "deprecated" in table else False
+        told = table["deprecated"].astype(str).str.lower() if "deprecated" in table else pd.Series("", table.index)
+        text["deprecated"] = told.isin(["true", "1", "1.0"]).to_numpy(dtype=bool)  # a file of text says "False"
         return cls(name, version, text[list(COLUMNS)].reset_index(drop=True))
 
     def to_table(self) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from cartogene.knowledge.inputs import Input
 from cartogene.knowledge.source import Source
 
 SAMPLE = 3000  # names that are looked at to tell whose they are
-OF_SEVERAL: tuple[Kind, ...] = ("names", "orthologs", "regulators")
+OF_SEVERAL: tuple[Kind, ...] = ("names", "orthologs", "regulators", "summaries", "proteins", "edges")
 """Kinds whose official files hold several organisms; only the rows of one are read."""
 
 
@@ -58,9 +58,9 @@ class Reader:
             return dumps.read(one.path, declared={**several, **one.declared})
         except FileError as error:
             # Sound, but without rows of the organism, or edges that nobody said the meaning of? If not, this raises.
-            known = {} if one.kind in OF_SEVERAL else {"relation": "any", "directed": False}
-            if one.kind not in {*OF_SEVERAL, "edges"}:
+            if one.kind not in OF_SEVERAL:
                 raise
+            known = {"relation": "any", "directed": False} if one.kind == "edges" else {}
             dumps.read(one.path, declared={**known, **one.declared})
             self.leave(one, error)
             return None

@@ -79,7 +79,7 @@ def _positions(
     edges: pd.DataFrame, vocabulary: Vocabulary, genes: GeneTable
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], pd.DataFrame]:
     """Positions of both ends of each edge, and the names that have none."""
-    ends = [edges[column].astype(str).to_numpy(object) for column in ("regulator", "target")]
+    ends = [_text(edges[column]).to_numpy(object) for column in ("regulator", "target")]
     code, names = pd.factorize(np.concatenate(ends))
     found = identify(names, genes)
     position = vocabulary.position(found["id"].to_numpy(object))
@@ -102,13 +102,19 @@ def _facts(rows: pd.DataFrame, name: str) -> tuple[NDArray[np.float32], NDArray[
                 f"{name}: {column} of {rows['regulator'].iloc[at]} -> {rows['target'].iloc[at]}: found "
                 f"{values[at]}, expected a number; mend the table"
             )
-    said = pd.Series(name, rows.index) if "source" not in rows else rows["source"].astype(str).replace("", name)
+    said = pd.Series(name, rows.index) if "source" not in rows else _text(rows["source"]).replace("", name)
     code, names = pd.factorize(said, sort=True)
     if len(names) > MOST_SOURCES:
         raise GeneError(
             f"{name}: found {len(names)} sources, expected at most {MOST_SOURCES}; put the rarer ones together"
         )
     return weight, sign.astype(np.int8), np.int64(1) << code.astype(np.int64), list(map(str, names))
+
+
+def _text(column: pd.Series) -> pd.Series:
+    """A column as text, "" where there is nothing: "nan" is a name that a gene went by."""
+    column = column.astype(object)
+    return column.where(column.notna(), "").astype(str)
 
 
 def _any(flag: NDArray[np.bool_], first: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -136,6 +142,8 @@ def sources_of(graph: GeneGraph) -> list[list[str]]:
 
 def merged(graphs: Sequence[GeneGraph]) -> GeneGraph:
     """Put graphs of one relation together, as if their tables had been one (see `of_table`).
+
+    But for signs: where one of the graphs has none, if only because its own rows disagree, that of the others counts.
 
     Raises
     ------

@@ -16,7 +16,8 @@ from cartogene.knowledge.features import GeneFeatures
 from cartogene.knowledge.graph import GeneGraph
 from cartogene.knowledge.ontology import COLUMNS, Ontology
 
-GENES = ("id", "symbol", "biotype", "chromosome", "start", "end", "strand", "is_tf")
+GENES = ("id", "symbol", "biotype", "chromosome", "start", "end", "strand", "is_tf", "entrez")
+ALIASES = ("alias", "id")
 ORTHOLOGS = ("id", "organism", "other_id", "one_to_one")
 LOST = ("file", "name", "reason")
 PROTEINS = ("gene", "protein", "sequence")
@@ -37,9 +38,18 @@ def identity_arrays(table: GeneTable, vocabulary: Vocabulary) -> dict[str, Array
 
 
 def read_table(file: Container) -> GeneTable:
-    """Read the gene table."""
-    genes = file.table("genes/table", GENES).set_index("id")
-    aliases, orthologs = file.table("genes/aliases", ("alias", "id")), file.table("genes/orthologs", ORTHOLOGS)
+    """Read the gene table.
+
+    Raises
+    ------
+    FileError
+        If one of its tables cannot be read, or has a gene twice.
+    """
+    genes = file.table("genes/table", GENES, text=GENES[:2]).set_index("id")
+    if not genes.index.is_unique:
+        raise file.error("genes/table: id", "a gene twice", "each once; build the file again")
+    aliases = file.table("genes/aliases", ALIASES, text=ALIASES)
+    orthologs = file.table("genes/orthologs", ORTHOLOGS)
     return GeneTable(organism(file), genes, aliases, tuple(file.facts["table_sources"]), orthologs)
 
 
@@ -53,7 +63,7 @@ def organism(file: Container) -> Organism:
 
 def read_vocabulary(file: Container) -> Vocabulary:
     """Read which genes have which position."""
-    table = file.table("genes/vocabulary", ("id", "symbol"))
+    table = file.table("genes/vocabulary", GENES[:2], text=GENES[:2])
     try:
         return Vocabulary(organism(file).name, tuple(table["id"]), tuple(table["symbol"]))
     except CartogeneError as error:
@@ -86,8 +96,10 @@ def read_graph(file: Container, name: str, vocabulary: Vocabulary) -> GeneGraph:
     wanted |= {f"attributes/{attribute}": NUMBERS for attribute in attributes}
     arrays = {part: file.array(f"{at}/{part}", kind=kind) for part, kind in wanted.items()}
     for part, values in arrays.items():
-        if len(values) not in {n_edges, 1}:
-            raise file.error(f"{at}/{part}", f"{len(values)} numbers", f"{n_edges}, one per edge, or 1 for all of them")
+        is_end = part in {"regulator", "target"}  # these are never stored once, and so vouch for the number of edges
+        if len(values) != n_edges and (is_end or len(values) != 1):
+            or_once = "" if is_end else ", or 1 for all of them"
+            raise file.error(f"{at}/{part}", f"{len(values)} numbers", f"{n_edges}, one per edge{or_once}")
         arrays[part] = values if len(values) == n_edges else np.full(n_edges, values[0])
     try:
         return GeneGraph(

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -169,17 +170,17 @@ def _stack(path: Path, names: Sequence[str], vectors: Sequence[Any]) -> Floats:
 def _json(path: Path) -> Rows:
     try:
         text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=tuple)  # a name that stands twice is seen, not passed over
     except json.JSONDecodeError as error:
         raise FileError(
             f"{path}: line {error.lineno}, column {error.colno}: not JSON ({error.msg}); fetch the file again"
         ) from error
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, RecursionError, zlib.error) as error:
         raise FileError(f"{path}: cannot be read ({error}); fetch the file again") from error
-    if not isinstance(content, dict):
+    if not isinstance(content, tuple):
         raise FileError(f'{path}: found a {type(content).__name__}, expected an object {{"TP53": [0.1, ...], ...}}')
-    names = list(content)
-    return Rows({"name": names}, _stack(path, names, list(content.values())))
+    names = [name for name, _ in content]
+    return Rows({"name": names}, _stack(path, names, [vector for _, vector in content]))
 
 
 def _parquet(path: Path) -> Rows:
@@ -231,6 +232,8 @@ def _safetensors(path: Path) -> Rows:
     if names is None:
         return Rows({"name": keys}, _stack(path, keys, vectors), facts)
     shapes = [vector.shape for vector in vectors]
+    if not isinstance(names, list):
+        raise FileError(f"{path}: metadata.names: found {type(names).__name__}, expected a list with a name per row")
     if len(vectors) != 1 or len(shapes[0]) != 2 or len(names) != len(vectors[0]) or not names:
         raise FileError(f"{path}: found {len(names)} names and tensors {shapes}, expected one tensor, a row per name")
     return Rows({"names": [str(name) for name in names]}, vectors[0].astype(np.float32), facts)

@@ -89,7 +89,7 @@ def gather(
         if not given:
             raise ConfigError(f"{name}: found no entry, expected at least one")
     terms = read_labels(labels)
-    ontology = ontology or guide_of(filter(None, terms.values()))
+    ontology = guide_of(filter(None, terms.values())) if ontology is None else ontology
     terms = {label: ontology.current(term) for label, term in terms.items() if term}
     human = table.load("human")
     every_gene = Vocabulary.of(human, human.genes.index)

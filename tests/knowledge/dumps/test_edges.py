@@ -1,10 +1,13 @@
 """Relations between genes."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from cartogene.errors import FileError
+from cartogene.genes.vocabulary import Vocabulary
 from cartogene.knowledge.dumps import read, recognise
+from cartogene.knowledge.graph import GeneGraph
 
 
 def rows(dump) -> list[tuple]:
@@ -117,3 +120,58 @@ class TestSetsOfTargets:
         assert recognise(write("remap_2018.gmt", text)) == "edges"
         assert recognise(write("families.gmt", text)) == "sets"
         assert len(read(write("families.gmt", text), declared={"kind": "edges"})) == 2
+
+
+BIOGRID = """#BioGRID Interaction ID\tOfficial Symbol Interactor A\tOfficial Symbol Interactor B\t\
+Experimental System Type\tOrganism ID Interactor A\tOrganism ID Interactor B\tScore
+1\tA1\tB1\tphysical\t9606\t9606\t-
+2\tA1\tC1\tgenetic\t9606\t9606\t-
+3\tA1\tb1\tphysical\t9606\t10090\t-
+4\tD1\tE1\tphysical\t7227\t7227\t0.5
+"""
+
+
+class TestBiogrid:
+    """One file of all organisms, and of interactions of genes beside those of proteins."""
+
+    def test_pairs_are_physical_and_within_the_organism_that_is_meant(self, write):
+        dump = read(write("BIOGRID-ALL-4.4.236.tab3.txt", BIOGRID), declared={"organism": "human"})
+        assert rows(dump) == [("A1", "B1", 1, 0, "")]
+        assert (dump.source.name, dump.source.version, dump.source.licence) == ("BioGRID", "4.4.236", "MIT")
+
+    def test_of_several_organisms_none_is_guessed_but_one_can_be_declared(self, write):
+        path = write("BIOGRID-ALL-4.4.236.tab3.txt", BIOGRID)
+        with pytest.raises(FileError, match=r'2 taxa .*rows = \{organism_id_interactor_a = "..."\}'):
+            read(path)
+        dump = read(path, declared={"rows": {"organism_id_interactor_a": "7227"}})
+        assert rows(dump) == [("D1", "E1", 1, 0, "")]
+
+    def test_genetic_interactions_alone_can_be_declared(self, write):
+        told = {"organism": "human", "rows": {"Experimental System Type": "genetic"}, "relation": "genetic"}
+        dump = read(write("BIOGRID-ALL-4.4.236.tab3.txt", BIOGRID), declared=told)
+        assert (rows(dump), dump.facts["relation"]) == ([("A1", "C1", 1, 0, "")], "genetic")
+
+
+def test_scores_of_string_by_channel_are_no_evidence_by_name(write):
+    text = (
+        "protein1 protein2 experimental database combined_score\n9606.P1 9606.P2 0 900 950\n9606.P1 9606.P3 10 0 200\n"
+    )
+    dump = read(write("9606.protein.links.detailed.v12.0.txt", text))
+    assert rows(dump) == [("9606.P1", "9606.P2", 950, 0, ""), ("9606.P1", "9606.P3", 200, 0, "")]
+    assert (dump.source.name, dump.source.version) == ("STRING", "12.0")
+
+
+def test_sets_of_the_consensus_of_encode_and_chea_are_targets(write):
+    dump = read(write("ENCODE_and_ChEA_Consensus_TFs_from_ChIP-X.gmt", "A1 CHEA\t\tB1\tC1\nD1 ENCODE\t\tB1\tE1\n"))
+    assert [row[:2] for row in rows(dump)] == [("A1", "B1"), ("A1", "C1"), ("D1", "B1"), ("D1", "E1")]
+
+
+def test_of_coexpression_only_the_linked_are_edges(tmp_path):
+    vocabulary = Vocabulary("human", ("g1", "g2", "g3"), ("A1", "B1", "C1"))
+    ends, far = np.array([1, 2], np.int32), np.array([2, 3], np.int32)
+    correlation = np.array([0.9, 0.1], np.float32)
+    attributes = {"correlation": correlation, "linked": correlation > 0.6}
+    facts = {"relation": "coexpression"}
+    graph = GeneGraph(vocabulary, ends, far, correlation, np.ones(2, np.int8), facts, attributes)
+    dump = read(graph.write(tmp_path / "mine.parquet"))
+    assert [row[:2] for row in rows(dump)] == [("A1", "B1")]

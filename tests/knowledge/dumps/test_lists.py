@@ -84,3 +84,22 @@ class TestSets:
 
     def test_of_a_table_have_a_row_for_each_gene(self, write):
         assert pairs(read(write("a.csv", "gs_name,gene_symbol\nS1,A\nS1,NA\n"))) == [("S1", "A"), ("S1", "NA")]
+
+
+class TestFilesOfAllOrganisms:
+    def test_descriptions_of_ncbi_are_those_of_the_organism_that_is_meant(self, write):
+        text = "#tax_id\tGeneID\tSource\tSummary\n9606\t11\tRefSeq\tOne.\n10090\t12\tRefSeq\tTwo.\n"
+        dump = read(write("gene_summary", text), declared={"organism": "mouse"})
+        assert pairs(dump) == [("12", "Two.")]
+        assert (dump.source.name, dump.source.is_open) == ("NCBI Gene", True)
+
+    def test_descriptions_of_uniprot_too(self, write):
+        text = "Entry\tGene Names\tOrganism\tFunction [CC]\nP1\tX1\tHomo sapiens (Human)\tFUNCTION: One.\n"
+        text += "P2\tX1\tMacaca mulatta (Rhesus macaque)\tFUNCTION: Two.\n"
+        assert pairs(read(write("a.tsv", text), declared={"organism": "human"})) == [("X1", "One.")]
+
+    def test_what_is_about_one_organism_alone_needs_not_call_it_as_the_user_does(self, write):
+        path = write("Danio_rerio_TF", "Species\tSymbol\tTF\nDanio_rerio\tx1\tx1\n")
+        assert pairs(read(path, declared={"organism": "zebrafish"})) == [("x1",)]
+        with pytest.raises(FileError, match="found rows of 'Danio_rerio', expected human"):
+            read(path, declared={"organism": "human"})

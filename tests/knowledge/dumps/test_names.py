@@ -116,3 +116,9 @@ class TestAnyTable:
     def test_that_means_nothing_is_refused(self, write):
         with pytest.raises(FileError, match="expected one for symbol"):
             read(write("d.csv", "alias,colour\nx,blue\n"), declared={"kind": "names"})
+
+
+def test_names_of_hgnc_and_mgi_say_whose_they_are(write):
+    hgnc = read(write("hgnc_complete_set.txt", "hgnc_id\tsymbol\talias_symbol\nHGNC:1\tX1\tY1\n"))
+    mgi = read(write("MRK_List2.rpt", "MGI Accession ID\tMarker Symbol\tMarker Type\nMGI:1\tX1\tGene\n"))
+    assert (hgnc.facts["organism"], mgi.facts["organism"]) == ("human", "mouse")

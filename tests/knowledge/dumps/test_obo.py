@@ -84,3 +84,9 @@ class TestTables:
     def test_with_a_term_twice_are_refused(self, write):
         with pytest.raises(FileError, match="line 3, column 'id': found 'X:1' a second time"):
             read(write("a.csv", "id,label,parents\nX:1,a,\nX:1,b,\n"))
+
+
+def test_an_ontology_is_called_by_its_prefix_though_its_file_gives_an_address(write):
+    text = "format-version: 1.2\nontology: http://www.ebi.ac.uk/efo/efo.owl\n\n[Term]\nid: EFO:0000001\nname: factor\n"
+    dump = read(write("efo.obo", text))
+    assert (dump.facts["ontology"], dump.source.licence) == ("EFO", "Apache-2.0")

@@ -56,3 +56,21 @@ class TestProteins:
     def test_with_a_fault_are_refused_with_the_line(self, write, text, says):
         with pytest.raises(FileError, match=says):
             read(write("a.fasta", text))
+
+
+SWISSPROT = """>sp|P56423|ABC1_MACFA Abc one OS=Macaca fascicularis OX=9541 GN=ABC1 PE=2 SV=2
+MA
+>sp|P11111|ABC1_HUMAN Abc one OS=Homo sapiens OX=9606 GN=ABC1 PE=1 SV=4
+MK
+"""
+
+
+class TestProteinsOfSeveralOrganisms:
+    def test_are_those_of_the_one_that_is_meant(self, write):
+        dump = read(write("uniprot_sprot.fasta", SWISSPROT), declared={"organism": "human"})
+        assert rows(dump) == [("ABC1", "P11111", "MK")]
+
+    @pytest.mark.parametrize("organism", ["mouse", "zebrafish"])
+    def test_are_refused_where_none_is_or_it_cannot_be_told(self, write, organism):
+        with pytest.raises(FileError, match=r"uniprot_sprot.fasta: found proteins of the taxa '9541', '9606'.*alone"):
+            read(write("uniprot_sprot.fasta", SWISSPROT), declared={"organism": organism})

@@ -45,3 +45,9 @@ class TestRecognise:
             recognise(path)
         with pytest.raises(FileError, match="no such file"):
             recognise(tmp_path / "absent")
+
+
+def test_a_paper_is_nothing_known(tmp_path):
+    path = tmp_path / "paper.pdf"
+    path.write_bytes(b"%PDF-1.5\n%\xe2\xe3\n1 0 obj\n")
+    assert recognise(path) is None

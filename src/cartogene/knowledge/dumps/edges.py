@@ -19,6 +19,7 @@ from cartogene.knowledge.dumps import words
 from cartogene.knowledge.dumps.genes import without_version
 from cartogene.knowledge.dumps.lists import is_gmt, read_gmt
 from cartogene.knowledge.dumps.tables import NO_NUMBER, Table, is_parquet, plain, read_table
+from cartogene.knowledge.dumps.taxa import only
 from cartogene.knowledge.dumps.text import plain_name, wrong
 
 Facts = dict[str, Any]
@@ -52,12 +53,15 @@ def read_edges(path: Path, told: Mapping[str, Any]) -> tuple[pd.DataFrame, Facts
         edges, facts = _of_sets(path, told), {"relation": "regulation", "directed": True}
     else:
         table = read_table(path, told)
-        edges, facts = _of_table(table, told)
+        if linked := table.find("", ("linked",)):  # of co-expression with `also=` the rest is there for its correlation
+            table = table.take(table.yes(linked)) if told.get("relation") == "coexpression" else table
+        edges, facts = _of_table(_biogrid(table, str(told.get("organism", ""))), told)
     facts |= {key: told[key] for key in ("relation", "directed") if key in told}
     for end in ("regulator", "target"):
         edges[end] = without_version(edges[end])
     family = "TRRUST" if plain_name(path).startswith("trrust_rawdata") else ""
     family = "STRING" if re.search(r"\.protein\.(?:physical\.)?links", path.name) else family
+    family = "BioGRID" if plain_name(path).startswith("biogrid-") else family
     return edges, {**facts, "signed": bool((edges["sign"] != 0).any()), "family": family}
 
 
@@ -97,6 +101,21 @@ def _of_table(table: Table, told: Mapping[str, Any]) -> tuple[pd.DataFrame, Fact
         weight = np.abs(weight) if (weight < 0).any() else weight
     columns = {"regulator": regulator, "target": target, "weight": weight, "sign": sign, "source": evidence}
     return pd.DataFrame(columns), facts
+
+
+def _biogrid(table: Table, organism: str) -> Table:
+    """Keep the pairs within one organism, and of physical and genetic interactions the physical ones."""
+    columns = [table.find("", (f"organism_id_interactor_{end}",)) for end in "ab"]
+    if all(columns):
+        one, other = map(table.text, columns)
+        same = one == other
+        table = table.take(
+            same & (one == only(table.path, organism, list(pd.unique(one[same])), plain(str(columns[0]))))
+        )
+    if kind := table.find("", ("experimental_system_type",)):
+        physical = table.text(kind) == "physical"
+        table = table.take(physical) if physical.any() else table
+    return table
 
 
 def _ends(table: Table, told: Mapping[str, Any]) -> tuple[tuple[str, str], Facts]:
@@ -184,4 +203,8 @@ def _evidence(table: Table, taken: set[str]) -> str | None:
         return table.need("source", ())
     free = [name for name in words.EVIDENCE if table.find("", (name,)) not in {*taken, None}]
     found = next((table.find("", (name,)) for name in free), None)
-    return None if found is not None and plain(found) == "confidence" and _numeric(table, found) else found
+    return (
+        None
+        if found is not None and pd.to_numeric(pd.Series(table.text(found)), errors="coerce").notna().all()
+        else found
+    )

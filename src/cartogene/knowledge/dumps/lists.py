@@ -12,8 +12,8 @@ import pandas as pd
 from cartogene.knowledge.dumps import words
 from cartogene.knowledge.dumps.genes import without_version
 from cartogene.knowledge.dumps.tables import Table, is_parquet, plain, read_table
-from cartogene.knowledge.dumps.taxa import name_of
-from cartogene.knowledge.dumps.text import head, lines, listed, plain_name, wrong
+from cartogene.knowledge.dumps.taxa import only, rows_about
+from cartogene.knowledge.dumps.text import head, lines, plain_name, wrong
 
 Facts = dict[str, Any]
 HEADINGS = frozenset({*words.GENE, *words.FACTOR, *(f"{name}s" for name in words.SYMBOL)})
@@ -23,6 +23,7 @@ WEIGHTED = re.compile(r",-?\d+(?:\.\d+)?(?:[eE]-?\d+)?$")  # as Enrichr writes a
 def read_summaries(path: Path, told: Mapping[str, Any]) -> tuple[pd.DataFrame, Facts]:
     """Read descriptions of genes; of several of one gene the longest stays, genes without one are left out."""
     table = read_table(path, told)
+    table = _of_one(table, str(told.get("organism", "")))
     text = pd.Series(table.text(table.need("text", words.TEXT)), dtype=object)
     has = {plain(name) for name in table.columns}
     uniprot = "entry" in has and "gene_names" in " ".join(sorted(has))
@@ -37,8 +38,17 @@ def read_summaries(path: Path, told: Mapping[str, Any]) -> tuple[pd.DataFrame, F
     found = pd.DataFrame({"gene": without_version(gene), "text": text})[keep.to_numpy()]
     longest = found["text"].str.len().sort_values(ascending=False, kind="stable").index
     found = found.loc[longest].drop_duplicates("gene").sort_index()
-    ncbi = set(table.columns) == {"GeneID", "summary"}
+    ncbi = {"GeneID", "summary"} == set(table.columns) or {"tax_id", "geneid", "summary"} <= has
     return found, {"family": "UniProt"} if uniprot else {"family": "NCBI Gene"} if ncbi else {}
+
+
+def _of_one(table: Table, organism: str) -> Table:
+    """Keep the rows about one organism, where a table says of each row which it is about."""
+    if column := table.find("", ("tax_id", "taxid", "organism_id")):
+        found = table.text(column)
+        return table.take(found == only(table.path, organism, list(pd.unique(found)), plain(column)))
+    column = table.find("", ("species", "organism"))
+    return table.take(rows_about(table.path, organism, table.text(column))) if organism and column else table
 
 
 def _best_names(table: Table) -> np.ndarray[Any, np.dtype[np.object_]]:
@@ -72,15 +82,7 @@ def read_regulators(path: Path, told: Mapping[str, Any]) -> tuple[pd.DataFrame, 
     table = read_table(path, told)
     if column := table.find("", ("is_tf",)):
         table = table.take(table.yes(column))
-    organism, column = str(told.get("organism", "")), table.find("", ("species", "organism"))
-    if organism and column:
-        whose = [name_of(one) for one in table.text(column)]
-        mine = np.array([one == name_of(organism) for one in whose], dtype=bool)
-        if not mine.any():
-            raise wrong(
-                path, f"found rows of {listed(pd.unique(np.array(whose)))}, expected {organism}; choose another file"
-            )
-        table = table.take(mine)
+    table = _of_one(table, str(told.get("organism", "")))
     gene = table.full_text(table.need("gene", (*words.FACTOR, *words.GENE)))
     return pd.DataFrame({"gene": without_version(pd.Series(gene, dtype=object))}).drop_duplicates(), {}
 

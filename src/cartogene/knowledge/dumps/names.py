@@ -32,9 +32,9 @@ def read_names(path: Path, told: Mapping[str, Any]) -> tuple[pd.DataFrame, Facts
     if {"tax_id", "geneid", "synonyms"} <= has:
         return _gene_info(table, str(told.get("organism", ""))), {"family": "NCBI Gene"}
     if {"hgnc_id", "symbol"} <= has and has & {"alias_symbol", "prev_symbol"}:
-        return _hgnc(table), {"family": "HGNC"}
+        return _hgnc(table), {"family": "HGNC", "organism": "human"}
     if "mgi_accession_id" in has:
-        return _mgi(table), {"family": "MGI"}
+        return _mgi(table), {"family": "MGI", "organism": "mouse"}
     return _aliases(table), {}
 
 

@@ -46,7 +46,13 @@ def read_ontology(path: Path, told: Mapping[str, Any]) -> tuple[pd.DataFrame, Fa
         facts = {"label": "", "parents": "", "synonyms": "", "deprecated": True, "replaced_by": new}
         rows.append({"id": old, **facts})
     table = pd.DataFrame(rows)
-    name = (heading.get("ontology") or _prefix(table["id"])).rpartition("/")[2].removesuffix(".obo").upper()
+    name = (
+        (heading.get("ontology") or _prefix(table["id"]))
+        .rpartition("/")[2]
+        .removesuffix(".obo")
+        .removesuffix(".owl")
+        .upper()
+    )
     version = re.search(r"\d{4}-\d{2}-\d{2}|v?\d+(?:\.\d+)+", heading.get("data-version", ""))
     found = version.group().removeprefix("v") if version else heading.get("data-version", "")
     facts = {"ontology": name, "version": found, "relations": ["is_a"], "family": ONTOLOGIES.get(name, "")}

@@ -55,6 +55,12 @@ OFFICIAL = {
             citation="Szklarczyk et al. 2023, The STRING database in 2023. doi:10.1093/nar/gkac1000",
         ),
         Source(
+            "BioGRID",
+            licence="MIT",
+            url="https://thebiogrid.org",
+            citation="Oughtred et al. 2021, The BioGRID database. doi:10.1002/pro.3978",
+        ),
+        Source(
             "TRRUST",
             version="2",
             licence="CC-BY-SA-4.0",
@@ -121,7 +127,10 @@ WHAT = {
     "features": "vectors of genes",
     "ontology": "terms, parents, synonyms",
 }
-RELEASE = (r"\.(\d{2,3})(?:\.chr(?:_patch_hapl_scaff)?)?\.g[tf]f3?", r"gencode\.v(M?\d+)", r"ensembl[_-]?v?(\d{2,3})")
+RELEASE = (
+    *(r"\.(\d{2,3})(?:\.chr(?:_patch_hapl_scaff)?)?\.g[tf]f3?", r"gencode\.v(M?\d+)", r"ensembl[_-]?v?(\d{2,3})"),
+    *(r"\.protein\.(?:physical\.)?links(?:\.\w+)?\.v(\d+\.\d+)\.", r"^biogrid-.*-(\d+\.\d+\.\d+)\."),
+)
 
 
 def source_of(path: Path, kind: str, family: str, declared: dict[str, Any], version: str, sha256: str) -> Source:

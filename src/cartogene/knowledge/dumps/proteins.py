@@ -8,23 +8,26 @@ from typing import Any
 import pandas as pd
 
 from cartogene.knowledge.dumps.genes import without_version
-from cartogene.knowledge.dumps.text import lines, wrong
+from cartogene.knowledge.dumps.taxa import taxon
+from cartogene.knowledge.dumps.text import lines, listed, wrong
 
 RESIDUES = frozenset("ABCDEFGHIKLMNOPQRSTUVWXYZJ*-.")
 NUCLEOTIDES = frozenset("ACGTUN-.")
 
 
-def read_proteins(path: Path, _told: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
+def read_proteins(path: Path, told: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read proteins in the order of the file; a stop inside a sequence stays there as ``*``.
 
-    A UniProt entry that names no gene stands under its accession.
+    A UniProt entry that names no gene stands under its accession. Entries of other organisms than the one told are left
+    out: theirs are genes of the same symbols.
 
     Raises
     ------
     FileError
-        If there is text before the first header, a record without a name or a sequence, or what is no amino acid.
+        If there is text before the first header, a record without a name or a sequence, what is no amino acid, or
+        there are entries of several organisms, none of them the one told.
     """
-    rows = [(*_named(header), header, sequence) for header, sequence in _records(path)]
+    rows = [(*_named(header), header, sequence) for header, sequence in _of_one(path, str(told.get("organism", "")))]
     table = pd.DataFrame(rows, columns=["gene", "protein", "header", "sequence"], dtype=object)
     some = list(table["sequence"].head(100))
     if max(map(len, some)) > 30 and all(NUCLEOTIDES.issuperset(sequence) for sequence in some):
@@ -34,6 +37,21 @@ def read_proteins(path: Path, _told: Mapping[str, Any]) -> tuple[pd.DataFrame, d
     family = "Ensembl" if re.match(r"ENS\S* pep ", first) else "GENCODE" if first.count("|") >= 7 else ""
     family = "UniProt" if re.match(r"(?:sp|tr)\|", first) else family
     return table[["gene", "protein", "sequence"]], {"family": family} if family else {}
+
+
+def _of_one(path: Path, organism: str) -> Iterator[tuple[str, str]]:
+    """Give the records of one organism; UniProt writes its number into the header, others keep a file for each."""
+    wanted, seen, some = taxon(organism), dict[str, None](), False
+    for header, sequence in _records(path):
+        match = re.search(r" OX=(\d+)", header)
+        if match:
+            seen[match.group(1)] = None
+        if not match or not wanted or match.group(1) == wanted:
+            some = True
+            yield header, sequence
+    if not some or (not wanted and len(seen) > 1):
+        says = f"found proteins of the taxa {listed(seen, 4)}, expected those of {wanted or 'one organism'}"
+        raise wrong(path, f"{says}; download the proteome of the organism alone")
 
 
 def _records(path: Path) -> Iterator[tuple[str, str]]:

@@ -17,7 +17,9 @@ FACTORS = re.compile(
     r"(?:^|[^a-z])(?:all|m|h|human|mouse)?_?tfs?(?:[^a-z]|$)|transcription.?factor|regulators?|lambert"
 )
 TARGET_SETS = re.compile(
-    r"_TARGET_GENES$|[ _]\(?\d{7,8}\)?[ _]?.*chip|^\S+ \(\d{7,8}\)$|_CHIPSEQ_|^\S+ \S.* (?:hg19|mm9)$", re.IGNORECASE
+    r"_TARGET_GENES$|[ _]\(?\d{7,8}\)?[ _]?.*chip|^\S+ \(\d{7,8}\)$|_CHIPSEQ_|^\S+ \S.* (?:hg19|mm9)$"
+    r"|^\S+ (?:CHEA|ENCODE)$",
+    re.IGNORECASE,
 )
 """Names of sets of a factor's targets: STAT3_TARGET_GENES, VDR_24763502_CHIPSEQ_THP1_HUMAN, "GATA3 (24758297)"."""
 CHIP = re.compile(r"chip|remap|encode|chea|regulon")
@@ -49,8 +51,8 @@ def recognise(path: Path) -> Kind | None:
         return _of_schema(path)
     if known := next((kind for ending, kind in ENDINGS.items() if name.endswith(ending)), None):
         return known
-    if b"\0" in first and not first.startswith(PACKED):
-        return None  # pictures, archives, HDF5
+    if first.startswith(b"%PDF") or (b"\0" in first and not first.startswith(PACKED)):
+        return None  # papers, pictures, archives, HDF5
     return _of_lines(path, name)
 
 

@@ -1,8 +1,11 @@
 """Which organism a row speaks of, where a file holds several."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cartogene.errors import OrganismError
 from cartogene.genes.organism import ORGANISMS, named
@@ -48,8 +51,8 @@ def of_ids(first: str) -> str:
     return next((one.name for one in ORGANISMS if re.match(rf"{one.id_prefix}\d", first)), "")
 
 
-def only(path: Path, organism: str, found: list[str]) -> str:
-    """Return the taxon whose rows are read: the one told, or the only one there.
+def only(path: Path, organism: str, found: list[str], column: str = "tax_id") -> str:
+    """Return the taxon whose rows are read: the one told, or the only one there; `column` is where they stand.
 
     Raises
     ------
@@ -62,8 +65,26 @@ def only(path: Path, organism: str, found: list[str]) -> str:
         return wanted
     if len(found) > 1:
         says = f"found rows of {len(found)} taxa ({listed(found, 4)}), expected to know which is meant"
-        raise wrong(path, f'{says}; say it in sources.toml: [files."{path.name}"] rows = {{tax_id = "..."}}')
+        raise wrong(path, f'{says}; say it in sources.toml: [files."{path.name}"] rows = {{{column} = "..."}}')
     return found[0]
+
+
+def rows_about(path: Path, organism: str, whose: Iterable[str]) -> NDArray[np.bool_]:
+    """Tell which rows are about an organism, from what each says it is about, such as "Danio rerio (Zebrafish)".
+
+    Raises
+    ------
+    FileError
+        If none is, though it is known what the organism is called, or there are several.
+    """
+    texts = list(whose)
+    names = {text: {name_of(part).lower() for part in re.split(r"[()]", text) if part.strip()} for text in set(texts)}
+    if not taxon(organism) and len(names) == 1:
+        return np.ones(len(texts), dtype=bool)  # who knows what else a zebrafish is called
+    mine = np.array([name_of(organism).lower() in names[text] for text in texts], dtype=bool)
+    if not mine.any():
+        raise wrong(path, f"found rows of {listed(sorted(names))}, expected {organism}; choose another file")
+    return mine
 
 
 def rows_of(organism: str, *, anywhere: bool = False) -> Callable[[bytes], bool] | None:
