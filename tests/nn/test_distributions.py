@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 from scipy.special import expit, logsumexp, softmax
 
-from cartogene.nn.distributions import Leaves, ZeroInflated, negative_binomial, shared_counts
+from cartogene.nn.distributions import Counts, Leaves, ZeroInflated, shared_counts
 
 COUNTS = torch.arange(6000.0)
 
@@ -30,14 +30,14 @@ class TestNegativeBinomial:
     @pytest.mark.parametrize("mean", [0.01, 1.0, 40.0])
     @pytest.mark.parametrize("dispersion", [0.2, 3.0, 500.0])
     def test_has_the_mean_and_variance_it_says(self, mean, dispersion):
-        dist = negative_binomial(torch.tensor([mean]), torch.tensor([dispersion]))
+        dist = Counts(torch.tensor([mean]), torch.tensor([dispersion]))
         assert dist.mean.item() == pytest.approx(mean, rel=1e-4)
         assert dist.variance.item() == pytest.approx(mean + mean**2 / dispersion, rel=1e-4)
 
     @pytest.mark.parametrize("mean", [0.5, 7.0])
     @pytest.mark.parametrize("dispersion", [0.5, 20.0])
     def test_agrees_with_scipy(self, mean, dispersion):
-        found = negative_binomial(torch.tensor(mean), torch.tensor(dispersion)).log_prob(COUNTS[:60])
+        found = Counts(torch.tensor(mean), torch.tensor(dispersion)).log_prob(COUNTS[:60])
         expected = stats.nbinom.logpmf(COUNTS[:60], dispersion, dispersion / (dispersion + mean))
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
@@ -93,7 +93,7 @@ class TestSharedCounts:
 
 class TestZeroInflation:
     def test_only_ever_adds_zeros(self):
-        base = negative_binomial(torch.full((4,), 3.0), torch.ones(4))
+        base = Counts(torch.full((4,), 3.0), torch.ones(4))
         value = torch.tensor([0.0, 1, 5, 20])
         for dropout in (-1.0, 2.0):
             change = ZeroInflated(base, torch.full((4,), dropout)).log_prob(value) - base.log_prob(value)
@@ -101,7 +101,7 @@ class TestZeroInflation:
             np.testing.assert_allclose(change[1:], np.log(expit(-dropout)), rtol=1e-4)
 
     def test_vanishes_without_dropout(self):
-        base = negative_binomial(torch.full((4,), 3.0), torch.ones(4))
+        base = Counts(torch.full((4,), 3.0), torch.ones(4))
         value = torch.tensor([0.0, 1, 5, 20])
         found = ZeroInflated(base, torch.full((4,), -40.0))
         np.testing.assert_allclose(found.log_prob(value), base.log_prob(value), rtol=1e-5)

@@ -19,9 +19,11 @@ class Query(nn.Module):
     @dataclass(frozen=True, kw_only=True)
     class Config(Settings):
         name: str = "query"
+        genes: int | None = None  # which gene encoder says who is asked about; None: the sum of all of them
 
     def __init__(self, config: Config, *, width: int, **_: object):
         super().__init__()
+        self.genes = config.genes
         self.query = nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width), nn.Sigmoid())
         self.params = nn.Linear(width, 3 * width, bias=False)
 
@@ -29,5 +31,6 @@ class Query(nn.Module):
         cell = reading.cell.mean(1)  # (B, D)
         weight = self.params.weight.view(3, -1, cell.shape[-1])  # (3, D of the cell, D of the query)
         asked = torch.einsum("bd,kde->bke", cell, weight)
-        params = torch.einsum("bte,bke->btk", self.query(reading.identity), asked)
+        who = reading.identity if self.genes is None else reading.encoded[self.genes]
+        params = torch.einsum("bte,bke->btk", self.query(who), asked)
         return shared_counts(params, reading.mask, reading.total)

@@ -15,13 +15,14 @@ class Zinb(nn.Module):
     @dataclass(frozen=True, kw_only=True)
     class Config(Settings):
         name: str = "counts"
+        dropout: float = 0.0  # between the first two layers
 
     def __init__(self, config: Config, *, width: int, **_: object):
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(width, width),
             nn.LayerNorm(width),
-            nn.LeakyReLU(),
+            nn.Sequential(nn.LeakyReLU(), nn.Dropout(config.dropout)),
             nn.Linear(width, width),
             nn.LayerNorm(width),
             nn.LeakyReLU(),
