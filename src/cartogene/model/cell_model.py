@@ -82,7 +82,7 @@ class CellModel(nn.Module):
         """Read every head; `watch` sees the queries and keys of every attention layer on the way."""
         encoded = self.encoded(batch)
         identity = torch.stack(encoded).sum(0)  # (B, T, D)
-        expression = self.counts(batch.counts)
+        expression = self.counts(batch.counts.masked_fill(batch.genes == 0, 0))
         if batch.hidden is not None:
             expression = expression.masked_fill(batch.hidden[..., None], 0)
         return self.read(batch, self.cell_states(batch, identity), identity + expression, encoded, watch)

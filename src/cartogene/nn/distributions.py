@@ -59,17 +59,57 @@ class Counts(Distribution):
         return none + some + torch.lgamma(value + dispersion) - torch.lgamma(dispersion) - torch.lgamma(value + 1)
 
 
-def shared_counts(
-    params: Float[Tensor, "B T 3"], mask: Bool[Tensor, "B T"], total: Float[Tensor, " B"]
-) -> ZeroInflated:
-    """Zero-inflated negative binomial over the counts of the T genes of each cell.
+class LogShares(Distribution):
+    """Expected counts alone; how far other counts are from them is measured between shares of logarithms.
 
-    The means before drop-out are shares of `total`: a soft-max over the genes present
-    (scPRINT, Methods, expression decoder). Computed in float32.
+    Of both, log2(1 + x) is taken, and scaled so that it adds up to 10,000 over the genes of a cell. There lies a normal
+    distribution of variance 1/2 around what is expected, written without its constant: `log_prob` is the negative of
+    the squared difference, so that its mean is the negative of the published error (scPRINT, Methods, losses).
+
+    Parameters
+    ----------
+    mean
+        Expected count of each gene.
+    mask
+        True where there is a gene; the others are in no sum.
     """
-    share, dispersion, dropout = params.float().unbind(-1)  # each (B, T)
+
+    arg_constraints = {}
+
+    def __init__(self, mean: Float[Tensor, "*shape T"], mask: Bool[Tensor, "*shape T"]):
+        self.expected, self.mask = mean, mask
+        super().__init__(mean.shape, validate_args=False)
+
+    @property
+    def mean(self) -> Float[Tensor, "*shape T"]:
+        """Expected count."""
+        return self.expected
+
+    def log_prob(self, value: Float[Tensor, "*shape T"]) -> Float[Tensor, "*shape T"]:
+        """Log-density of the counts of whole cells, gene by gene, up to a constant; 0 where there is no gene."""
+        return -((self._scaled(value) - self._scaled(self.expected)) ** 2)
+
+    def _scaled(self, counts: Float[Tensor, "*shape T"]) -> Float[Tensor, "*shape T"]:
+        logs = torch.log2(1 + counts).masked_fill(~self.mask, 0)
+        total = logs.sum(-1, keepdim=True)
+        return logs * (10_000 / torch.where(total > 0, total, 1))
+
+
+def shared_counts(
+    params: Float[Tensor, "B T K"], mask: Bool[Tensor, "B T"], total: Float[Tensor, " B"]
+) -> Distribution:
+    """Return what K numbers per gene say of the counts of the T genes of each cell.
+
+    One: the mean (`LogShares`). Two: a dispersion, too (`Counts`). Three: and a drop-out (`ZeroInflated`). The means
+    before drop-out are shares of `total`: a soft-max over the genes present (scPRINT, Methods, expression decoder).
+    Computed in float32.
+    """
+    share, *others = params.float().unbind(-1)  # each (B, T)
     mean = share.masked_fill(~mask, torch.finfo(share.dtype).min).softmax(-1) * total.unsqueeze(-1)
-    return ZeroInflated(Counts(mean, dispersion.clamp(max=15).exp()), dropout)
+    if not others:
+        return LogShares(mean, mask)
+    counts = Counts(mean, others[0].clamp(max=15).exp())
+    return ZeroInflated(counts, others[1]) if len(others) > 1 else counts
 
 
 class Leaves(Distribution):

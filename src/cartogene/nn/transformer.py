@@ -27,11 +27,13 @@ class Transformer(nn.Module):
         heads: int = 4
         kv_heads: int | None = None  # heads that share keys and values among them; None: each has its own
         dropout: float = 0.0  # on the input and on what each branch adds, in training only
-        drop_path: float = 0.0  # chance that a cell skips both branches of the last block; grows evenly from 0
+        drop_path: float = 0.0  # chance that a cell skips a branch of the last block; grows evenly from 0
 
         def __post_init__(self) -> None:
             if self.depth < 1 or self.heads < 1:
                 raise ConfigError(f"depth, heads: found {self.depth}, {self.heads}, expected at least 1")
+            if not 0 <= self.drop_path < 1:
+                raise ConfigError(f"drop_path: found {self.drop_path}, expected a chance from 0 to below 1")
             if self.kv_heads is not None and (self.kv_heads < 1 or self.heads % self.kv_heads):
                 raise ConfigError(f"kv_heads: found {self.kv_heads}, expected a divisor of {self.heads} heads")
 
@@ -39,7 +41,7 @@ class Transformer(nn.Module):
         super().__init__()
         if width % config.heads:
             raise ConfigError(f"heads: found {config.heads}, expected a divisor of the width {width}")
-        skipped = torch.linspace(0, config.drop_path, config.depth).tolist()
+        skipped = [config.drop_path * layer / max(config.depth - 1, 1) for layer in range(config.depth)]
         self.blocks = nn.ModuleList(Block(width, config, skip) for skip in skipped)
         self.dropout = nn.Dropout(config.dropout)
         self.norm = nn.LayerNorm(width, eps=1e-6)

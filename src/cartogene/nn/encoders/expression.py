@@ -7,11 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from cartogene.errors import ConfigError
 from cartogene.settings import Settings
 
 
 class Expression(nn.Module):
-    """``normalise -> Linear -> LayerNorm -> ReLU -> Dropout -> Linear``; what was normalised is cut at 100,000.
+    """``normalise -> Linear -> (LayerNorm -> ReLU -> Dropout -> Linear) * n``; what was normalised is cut at 100,000.
 
     A cell without counts has the shares 0, where the published code divides by zero.
     """
@@ -19,14 +20,19 @@ class Expression(nn.Module):
     @dataclass(frozen=True, kw_only=True)
     class Config(Settings):
         normalise: Literal["sum", "log"] = "sum"  # shares of the genes shown, or log2(1 + x)
+        layers: int = 2  # linear ones
         dropout: float = 0.0
+
+        def __post_init__(self) -> None:
+            if self.layers < 1:
+                raise ConfigError(f"layers: found {self.layers}, expected at least 1")
 
     def __init__(self, config: Config, *, width: int):
         super().__init__()
         self.normalise = config.normalise
-        self.layers = nn.Sequential(
-            nn.Linear(1, width), nn.LayerNorm(width), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(width, width)
-        )
+        self.layers = nn.Sequential(nn.Linear(1, width))
+        for _ in range(config.layers - 1):
+            self.layers.extend([nn.LayerNorm(width), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(width, width)])
 
     def forward(self, counts: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape D"]:
         if self.normalise == "log":

@@ -52,4 +52,6 @@ class LeafMemberships(nn.Module):
         )
 
     def forward(self, reading: Reading) -> Memberships:
-        return Memberships(self.layers(reading.cell[:, self.token]), self.groups)
+        state = reading.cell[:, self.token]
+        with torch.autocast(state.device.type, enabled=False):  # one token a cell: exact logits cost nothing
+            return Memberships(self.layers(state), self.groups)
