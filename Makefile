@@ -63,7 +63,7 @@ $(VENV)/.run: $(VENV)/.made pyproject.toml constraints.txt
 
 $(VENV)/.test: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing Cartogene and what its tests need into $(VENV): about 2 GB, a minute or two ..."
-	@$(PIP) install -qq --constraint constraints.txt --editable '.[train,language]' --group test
+	@$(PIP) install -qq --constraint constraints.txt --editable '.[train,language,hub]' --group test
 	@touch $@
 
 $(VENV)/.check: $(VENV)/.test

@@ -157,3 +157,88 @@ def checkpoint(vocabulary, hierarchy):
     return Checkpoint(
         model, vocabulary, {"cell_type": hierarchy}, Select(expressed=40, unexpressed=20), reference, card
     )
+
+
+def _norm(name, width):
+    import torch
+
+    return {f"{name}.weight": torch.rand(width) + 0.5, f"{name}.bias": torch.randn(width) * 0.1}
+
+
+def _linear(name, out, width, bias=True):
+    import torch
+
+    weight = {f"{name}.weight": torch.randn(out, width) / width**0.5}
+    return weight | ({f"{name}.bias": torch.randn(out) * 0.1} if bias else {})
+
+
+def _published_tensors(genes, families, width, depth):
+    import torch
+
+    found = {
+        "gene_encoder.embedding.weight": torch.randn(genes, width),
+        "pos_encoder.pe": torch.randn(genes, 1, width),
+        "class_encoder.embedding.weight": torch.randn(1 + len(families), width),
+    }
+    for name in ("expr_encoder.encoder", "depth_encoder.encoder"):
+        found |= _linear(f"{name}.0", width, 1) | _norm(f"{name}.1", width) | _linear(f"{name}.4", width, width)
+    for block in (f"transformer.blocks.{number}" for number in range(depth)):
+        found |= _linear(f"{block}.mixer.Wqkv", 3 * width, width) | _linear(f"{block}.mixer.out_proj", width, width)
+        found |= _norm(f"{block}.norm1", width) | _norm(f"{block}.norm2", width)
+        found |= _linear(f"{block}.mlp.fc1", 4 * width, width) | _linear(f"{block}.mlp.fc2", width, 4 * width)
+    found |= _norm("transformer.norm", width) | _linear("expr_decoder.pred_var_zero", 3, width)
+    for number in (0, 4):
+        found |= _linear(f"expr_decoder.fc.{number}", width, width) | _norm(f"expr_decoder.fc.{number + 1}", width)
+    for name, n_leaves in families.items():
+        head = f"cls_decoders.{name}"
+        found |= _linear(f"{head}.decoder.0", 8, width) | _norm(f"{head}.decoder.1", 8)
+        found |= _linear(f"{head}.out_layer", n_leaves, 8)
+    found |= _linear("grad_reverse_discriminator_loss.decoder.0", width, width)
+    found |= _linear("mvc_decoder.gene2query", width, width) | _norm("mvc_decoder.norm", width)
+    return found | _linear("mvc_decoder.pred_var_zero", 3 * width, width, bias=False)
+
+
+@pytest.fixture
+def published_file(tmp_path, human_genes) -> Callable[..., Path]:
+    """Write a file as scPRINT 1.x publishes them, small and random; `change` may alter its content before."""
+    import torch
+
+    def write(change=lambda content: None, *, families=("cell_type", "disease", "sex"), name="small.ckpt") -> Path:
+        mouse = load("mouse").genes
+        ids = [*human_genes.index[::2], *mouse.index[mouse["biotype"] == "protein_coding"][:40]]
+        classes = {f"{family}_ontology_term_id": 3 + number for number, family in enumerate(families)}
+        first = next(iter(classes))
+        settings = {
+            "genes": ids,
+            "organisms": ["NCBITaxon:9606", "NCBITaxon:10090"],
+            "gene_pos_enc": [number % 7 for number in range(len(ids))],
+            "normalization": "sum",
+            "d_model": 16,
+            "nhead": 2,
+            "nlayers": 2,
+            "layers_cls": [8],
+            "expr_emb_style": "continuous",
+            "expr_encoder_layers": 2,
+            "classes": classes,
+            "labels_hierarchy": {first: {3: [0, 1]}},
+            "label_decoders": {
+                family: {code: f"X{place}:{code}" for code in range(-1, n + (family == first))}
+                for place, (family, n) in enumerate(classes.items())
+            },
+            "dropout": 0.1,
+            "zinb": True,
+            "mvc_decoder": "inner product",
+            "num_batch_labels": 2,
+            "num_heads_kv": None,
+            "drop_path_rate": 0,
+            "prenorm": True,
+        }
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            weights = _published_tensors(len(ids), classes, 16, 2)
+        content = {"epoch": 3, "global_step": 70, "state_dict": weights, "hyper_parameters": settings}
+        change(content)
+        torch.save(content, tmp_path / name)
+        return tmp_path / name
+
+    return write

@@ -27,6 +27,7 @@ GIVEN = (
     "label",
     "labels",
 )
+UNTOLD = "the model does not say what it was trained on: no cell with counts is marked as outside of it"
 UNWRITTEN = 2**31  # bytes: a denoised layer larger than this is left out
 
 
@@ -100,9 +101,11 @@ def open_cells(cells: Path, options: Options) -> Opened:
             raise ConfigError(f"{option}: found {column!r}, expected a column of obs; it has {', '.join(adata.obs)}")
     organism, layer = options.organism or None, options.layer or None
     found = schema.inspect(
-        adata, organism=organism, layer=layer, name=cells.name, fallback=checkpoint.vocabulary.organism
+        adata, organism=organism, layer=layer, name=cells.name, fallback=checkpoint.vocabulary.fallback
     )
     ready = prepare(adata, checkpoint.vocabulary, name=cells.name, found=found)
+    if not checkpoint.reference:
+        ready.uns["cartogene"]["notes"].append(UNTOLD)
     return Opened(adata, found, ready, checkpoint, options.label or _given(adata.obs))
 
 

@@ -35,7 +35,7 @@ def denoise(adata: AnnData, model: str | Checkpoint = "tiny", **options: Any) ->
     Genes that were not denoised are NaN in the layer.
     """
     checkpoint = _checkpoint(model)
-    found = inspect(adata, fallback=checkpoint.vocabulary.organism)
+    found = inspect(adata, fallback=checkpoint.vocabulary.fallback)
     ready = prepare(adata, checkpoint.vocabulary, found=found)
     return _denoise(checkpoint, ready, **options).to_anndata(adata, found.ids_of(adata.var_names))
 

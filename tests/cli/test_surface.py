@@ -53,7 +53,7 @@ class TestSurface:
 
     def test_has_the_commands_of_the_main_job_and_its_parts(self):
         wanted = {"run", "inspect", "prepare", "embed", "annotate", "denoise", "network", "pretrain", "datasets"}
-        wanted |= {"knowledge"}
+        wanted |= {"knowledge", "convert"}
         assert wanted == {name.split()[1] for name in COMMANDS if " " in name}
 
 

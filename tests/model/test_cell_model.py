@@ -9,6 +9,7 @@ import torch
 from cartogene.errors import ConfigError
 from cartogene.model import presets
 from cartogene.model.cell_model import CellModel
+from cartogene.nn.encoders.expression import Expression
 from cartogene.nn.encoders.learned import Learned
 from cartogene.nn.encoders.log_counts import LogCounts
 from cartogene.nn.heads.zinb import Zinb
@@ -61,6 +62,69 @@ class TestEmbedding:
         torch.testing.assert_close(
             states - model.cell, model.profile(identity, batch.counts)[:, None].expand(-1, 2, -1)
         )
+
+
+class TestDepth:
+    def test_may_have_an_encoder_of_its_own(self, vocabulary, batch):
+        model = built(vocabulary, counts=Expression.Config(), depth=Expression.Config(normalise="log"))
+        identity = model.identity(batch)
+        token = model.cell_states(batch, identity)[:, 1]
+        torch.testing.assert_close(token, model.cell[1] + model.depth(batch.depth))
+        deeper = replace(batch, depth=batch.depth * 2)
+        assert not torch.allclose(model.cell_states(deeper, identity)[:, 1], token)
+
+    def test_stands_where_its_token_stands(self, vocabulary, batch):
+        one, other = (built(vocabulary, cell_tokens=t) for t in (("base", "depth"), ("depth", "base")))
+        state = one.state_dict()
+        other.load_state_dict(state | {"cell": state["cell"].flip(0)})
+        torch.testing.assert_close(other(batch).cell, one(batch).cell.flip(1))
+        torch.testing.assert_close(other(batch).gene, one(batch).gene)
+
+
+class TestHiddenCounts:
+    def test_are_not_seen_but_their_genes_are(self, vocabulary, batch):
+        model, hidden = built(vocabulary), torch.arange(20).expand(5, 20) % 3 == 0
+        asked = replace(batch, hidden=hidden)
+        other = replace(asked, counts=torch.where(hidden, 77.0, batch.counts))
+        assert torch.equal(model(asked).cell, model(other).cell)
+        assert not torch.allclose(model(asked).cell, model(batch).cell)
+        swapped = batch.genes.clone()
+        swapped[0, 0] = swapped[0, 0] % 390 + 1
+        assert not torch.allclose(model(replace(asked, genes=swapped)).cell[0], model(asked).cell[0])
+
+    def test_may_be_none_of_them(self, vocabulary, batch):
+        model, none = built(vocabulary), torch.zeros(5, 20, dtype=torch.bool)
+        assert torch.equal(model(replace(batch, hidden=none)).cell, model(batch).cell)
+
+    def test_travel_with_the_batch(self, batch):
+        hidden = torch.ones(5, 20, dtype=torch.bool)
+        assert torch.equal(replace(batch, hidden=hidden).to(torch.device("cpu")).hidden, hidden)
+
+
+class TestGenerating:
+    def test_looks_at_genes_and_cell_states_and_at_no_count(self, vocabulary, batch):
+        model = built(vocabulary)
+        cell = model(batch).cell
+        blind = replace(batch, counts=torch.full_like(batch.counts, torch.nan), depth=batch.depth * torch.nan)
+        told = model.generate(blind, cell).heads["counts"].mean
+        assert torch.equal(told, model.generate(batch, cell).heads["counts"].mean)
+        assert not torch.allclose(model.generate(batch, cell.flip(-1)).heads["counts"].mean, told)
+        assert not torch.allclose(model.generate(replace(batch, genes=batch.genes.roll(1, 0)), cell).gene, cell[:, :1])
+
+    def test_expects_as_many_counts_as_are_asked_for(self, vocabulary, batch):
+        model = built(vocabulary)
+        said = model.generate(replace(batch, total=torch.full((5,), 1000.0)), model(batch).cell)
+        torch.testing.assert_close(said.heads["counts"].base.mean.sum(1), torch.full((5,), 1000.0))
+
+    def test_passes_on_what_is_learned_to_the_pass_before(self, vocabulary, batch):
+        model = built(vocabulary)
+        model.generate(batch, model(batch).cell).heads["counts"].mean.sum().backward()
+        assert all(weight.grad is not None for weight in model.counts.parameters())
+
+    def test_is_watched_too(self, vocabulary, batch):
+        model, seen = built(vocabulary), []
+        model.generate(batch, model(batch).cell, lambda layer, query, key: seen.append(tuple(query.shape)))
+        assert seen == [(5, 2, 22, 4)]
 
 
 class TestMixing:

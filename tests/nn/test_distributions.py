@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from scipy.special import expit, logsumexp, softmax
+from scipy.special import expit, gammaln, logsumexp, softmax
 
-from cartogene.nn.distributions import Leaves, ZeroInflated, negative_binomial, shared_counts
+from cartogene.nn.distributions import Counts, Leaves, LogShares, Memberships, ZeroInflated, shared_counts
 
 COUNTS = torch.arange(6000.0)
 
@@ -30,19 +30,66 @@ class TestNegativeBinomial:
     @pytest.mark.parametrize("mean", [0.01, 1.0, 40.0])
     @pytest.mark.parametrize("dispersion", [0.2, 3.0, 500.0])
     def test_has_the_mean_and_variance_it_says(self, mean, dispersion):
-        dist = negative_binomial(torch.tensor([mean]), torch.tensor([dispersion]))
+        dist = Counts(torch.tensor([mean]), torch.tensor([dispersion]))
         assert dist.mean.item() == pytest.approx(mean, rel=1e-4)
         assert dist.variance.item() == pytest.approx(mean + mean**2 / dispersion, rel=1e-4)
 
     @pytest.mark.parametrize("mean", [0.5, 7.0])
     @pytest.mark.parametrize("dispersion", [0.5, 20.0])
     def test_agrees_with_scipy(self, mean, dispersion):
-        found = negative_binomial(torch.tensor(mean), torch.tensor(dispersion)).log_prob(COUNTS[:60])
+        found = Counts(torch.tensor(mean), torch.tensor(dispersion)).log_prob(COUNTS[:60])
         expected = stats.nbinom.logpmf(COUNTS[:60], dispersion, dispersion / (dispersion + mean))
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
+    def test_is_kept_from_the_logarithm_of_zero_as_published(self):
+        found = Counts(torch.tensor(0.0), torch.tensor(2.0)).log_prob(torch.tensor(3.0))
+        both = np.log(2 + 1e-8)
+        expected = 3 * (np.log(1e-8) - both) + gammaln(5) - gammaln(2) - gammaln(4)
+        assert found.item() == pytest.approx(expected, rel=1e-6)
+
+
+class TestLogShares:
+    MEAN = torch.tensor([[3.0, 0.5, 20.0, 7.0], [1.0, 1.0, 5.0, 9.0]])
+    COUNTS = torch.tensor([[0.0, 1, 40, 2], [2, 0, 3, 8]])
+    MASK = torch.tensor([[True] * 4, [True] * 3 + [False]])
+
+    def scaled(self, row):
+        logs = np.log2(1 + row.double().numpy())
+        return logs / logs.sum() * 10_000
+
+    def test_are_recomputed_by_hand(self):
+        found = LogShares(self.MEAN, self.MASK).log_prob(self.COUNTS)
+        for row, n_genes in enumerate((4, 3)):
+            one, other = (self.scaled(given[row, :n_genes]) for given in (self.MEAN, self.COUNTS))
+            np.testing.assert_allclose(found[row, :n_genes], -((one - other) ** 2), rtol=1e-4)
+        assert found[1, 3] == 0
+
+    def test_do_not_depend_on_what_stands_at_padding(self):
+        other = self.COUNTS.masked_fill(~self.MASK, 99)
+        dist = LogShares(self.MEAN, self.MASK)
+        assert torch.equal(dist.log_prob(self.COUNTS), dist.log_prob(other))
+
+    def test_are_likeliest_at_what_is_expected(self):
+        dist = LogShares(self.MEAN, self.MASK)
+        assert (dist.log_prob(self.MEAN) == 0).all()
+        assert (dist.log_prob(self.COUNTS)[self.MASK] < 0).all()
+
+    def test_stay_finite_with_their_gradient_for_cells_without_counts(self):
+        mean = self.MEAN.clone().requires_grad_()
+        scored = LogShares(mean, self.MASK).log_prob(torch.zeros(2, 4))
+        assert scored.isfinite().all()
+        assert torch.autograd.grad(scored.sum(), mean)[0].isfinite().all()
+
 
 class TestSharedCounts:
+    def test_say_as_much_as_there_are_numbers_for(self, params):
+        whole = shared_counts(params, MASK, TOTAL)
+        plain, mean = (shared_counts(params[..., :n], MASK, TOTAL) for n in (2, 1))
+        assert [type(dist) for dist in (whole, plain, mean)] == [ZeroInflated, Counts, LogShares]
+        assert torch.equal(plain.mean, mean.mean)
+        assert torch.equal(plain.mean, whole.base.mean)
+        assert torch.equal(plain.dispersion, whole.base.dispersion)
+
     def test_sums_to_one_over_all_counts(self, params):
         np.testing.assert_allclose(everywhere(shared_counts(params, MASK, TOTAL)).sum(0), 1, rtol=1e-3)
 
@@ -93,7 +140,7 @@ class TestSharedCounts:
 
 class TestZeroInflation:
     def test_only_ever_adds_zeros(self):
-        base = negative_binomial(torch.full((4,), 3.0), torch.ones(4))
+        base = Counts(torch.full((4,), 3.0), torch.ones(4))
         value = torch.tensor([0.0, 1, 5, 20])
         for dropout in (-1.0, 2.0):
             change = ZeroInflated(base, torch.full((4,), dropout)).log_prob(value) - base.log_prob(value)
@@ -101,7 +148,7 @@ class TestZeroInflation:
             np.testing.assert_allclose(change[1:], np.log(expit(-dropout)), rtol=1e-4)
 
     def test_vanishes_without_dropout(self):
-        base = negative_binomial(torch.full((4,), 3.0), torch.ones(4))
+        base = Counts(torch.full((4,), 3.0), torch.ones(4))
         value = torch.tensor([0.0, 1, 5, 20])
         found = ZeroInflated(base, torch.full((4,), -40.0))
         np.testing.assert_allclose(found.log_prob(value), base.log_prob(value), rtol=1e-5)
@@ -149,3 +196,57 @@ class TestLeaves:
 
     def test_are_scored_in_float32(self, logits):
         assert Leaves(logits.bfloat16(), self.GROUPS).probs.dtype == torch.float32
+
+
+class TestMemberships:
+    GROUPS = torch.tensor([[True, True, False, False], [False, True, True, True], [True, True, True, True]])
+
+    @pytest.fixture
+    def logits(self):
+        return torch.randn(7, 4, generator=torch.Generator().manual_seed(1)) * 3
+
+    def test_are_yes_or_no_for_every_leaf(self, logits):
+        np.testing.assert_allclose(Memberships(logits, self.GROUPS).probs, expit(logits.numpy()), rtol=1e-5)
+
+    def test_score_a_leaf_as_met_and_every_other_one_as_not(self, logits):
+        scored = Memberships(logits, self.GROUPS).log_prob(torch.tensor([0, 1, 2, 3, 0, 1, 2]))
+        for row, code in enumerate([0, 1, 2, 3, 0, 1, 2]):
+            z = logits[row].double().numpy()
+            expected = sum(np.log(expit(z[leaf] if leaf == code else -z[leaf])) for leaf in range(4))
+            assert scored[row].item() == pytest.approx(expected, rel=1e-4)
+
+    def test_score_a_group_as_met_and_the_leaves_outside_as_not(self, logits):
+        codes = [4, 5, 6, 4, 5, 6, 4]
+        scored = Memberships(logits, self.GROUPS).log_prob(torch.tensor(codes))
+        for row, code in enumerate(codes):
+            z, held = logits[row].double().numpy(), self.GROUPS[code - 4].numpy()
+            expected = np.log(expit(logsumexp(z[held]))) + np.log(expit(-z[~held])).sum()
+            assert scored[row].item() == pytest.approx(expected, rel=1e-4)
+
+    def test_of_one_cell_do_not_depend_on_the_codes_of_others(self, logits):
+        dist = Memberships(logits, self.GROUPS)
+        one, other = (dist.log_prob(torch.tensor(codes)) for codes in ([4, 1, 0, 2, 3, 6, -1], [4, 5, 6, 0, -1, 1, 2]))
+        assert one[0] == other[0]
+
+    def test_score_what_is_not_known_by_nothing(self, logits):
+        logits.requires_grad_()
+        scored = Memberships(logits, self.GROUPS).log_prob(torch.tensor([-1, 4, -1, 0, -1, -1, -1]))
+        assert (scored[[0, 2, 4, 5, 6]] == 0).all()
+        slope = torch.autograd.grad(scored.sum(), logits)[0]
+        assert slope.isfinite().all()
+        assert (slope[[0, 2, 4, 5, 6]] == 0).all()
+        assert (slope[[1, 3]] != 0).all()
+
+    def test_need_no_groups(self, logits):
+        codes = torch.tensor([0, 1, 2, 3, -1, 0, 1])
+        bare = Memberships(logits, torch.zeros(0, 4, dtype=torch.bool)).log_prob(codes)
+        torch.testing.assert_close(bare, Memberships(logits, self.GROUPS).log_prob(codes))
+
+    def test_stay_finite_with_their_gradient_for_extreme_logits(self, logits):
+        extreme = (logits * 100).requires_grad_()
+        scored = Memberships(extreme, self.GROUPS).log_prob(torch.tensor([0, 4, 5, 6, -1, 3, 6]))
+        assert scored.isfinite().all()
+        assert torch.autograd.grad(scored.sum(), extreme)[0].isfinite().all()
+
+    def test_are_scored_in_float32(self, logits):
+        assert Memberships(logits.bfloat16(), self.GROUPS).probs.dtype == torch.float32

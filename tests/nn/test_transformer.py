@@ -119,7 +119,75 @@ class TestDropout:
         assert not torch.equal(made(states, Context(None, None)), calm)
 
 
+class TestDropPath:
+    def test_is_there_in_training_only(self, states):
+        made = transformer(drop_path=0.5)
+        assert torch.equal(made(states, Context(None, None)), made(states, Context(None, None)))
+        assert torch.equal(made(states, Context(None, None)), transformer()(states, Context(None, None)))
+
+    def test_grows_evenly_from_the_first_block_to_the_last(self):
+        np.testing.assert_allclose([b.skip for b in transformer(depth=5, drop_path=0.2).blocks], np.arange(5) * 0.05)
+
+    def test_skips_all_of_a_branch_for_some_cells_and_makes_up_for_it_in_the_others(self):
+        block = transformer(drop_path=0.4).blocks[-1].train()
+        added = block.branch(torch.ones(4000, 3, 2))
+        assert (added == added[:, :1, :1]).all()
+        assert set(added.unique().tolist()) == {0.0, torch.tensor(1 / 0.6).item()}
+        assert added.mean().item() == pytest.approx(1, abs=0.05)
+
+
+class TestSharedKeys:
+    """Heads that share keys and values are heads of their own whose keys and values are equal."""
+
+    def repeated(self, made, kv_heads: int):
+        """The same stack with a copy of keys and values for every head."""
+        own, size = transformer(heads=made.blocks[0].heads), 12 // made.blocks[0].heads
+        state = made.state_dict()
+        for name in [name for name in state if ".qkv." in name]:
+            query, *others = state[name].split([12, kv_heads * size, kv_heads * size])
+            each = [
+                o.unflatten(0, (kv_heads, size)).repeat_interleave(len(query) // size // kv_heads, 0) for o in others
+            ]
+            state[name] = torch.cat([query, *(o.flatten(0, 1) for o in each)])
+        own.load_state_dict(state)
+        return own
+
+    @pytest.mark.parametrize(("heads", "kv_heads"), [(6, 2), (6, 1), (4, 2), (3, 3)])
+    def test_equal_repeated_ones(self, states, heads, kv_heads):
+        made = transformer(heads=heads, kv_heads=kv_heads)
+        for mask in (None, MASK):
+            one, other = (part(states, Context(mask, None)) for part in (made, self.repeated(made, kv_heads)))
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+    def test_are_fewer_where_a_watch_looks(self, states):
+        seen = []
+        transformer(heads=6, kv_heads=2)(states, Context(None, lambda layer, q, k: seen.append((q.shape, k.shape))))
+        assert seen == [((3, 6, 7, 2), (3, 2, 7, 2))] * 2
+
+    @pytest.mark.parametrize("kv_heads", [0, 2, 6])
+    def test_must_divide_the_heads(self, kv_heads):
+        with pytest.raises(ConfigError, match=f"^kv_heads: found {kv_heads}, expected a divisor of 3 heads"):
+            Transformer.Config(heads=3, kv_heads=kv_heads)
+
+
+class TestUnderAutocast:
+    def test_the_residual_stream_stays_in_float32(self, states):
+        made, streams = transformer(), []
+        for block in made.blocks:
+            block.register_forward_hook(lambda _, given, out: streams.append((given[0].dtype, out.dtype)))
+        with torch.autocast("cpu", torch.bfloat16):
+            out = made(states, Context(MASK, None))
+        assert streams == [(torch.float32, torch.float32)] * 2
+        cosine = torch.cosine_similarity(out[MASK].float(), made(states, Context(MASK, None))[MASK], dim=-1)
+        assert cosine.min() > 0.999
+
+
 class TestRefuses:
+    @pytest.mark.parametrize("chance", [-0.1, 1.0, 2.0])
+    def test_to_skip_a_block_always(self, chance):
+        with pytest.raises(ConfigError, match=f"^drop_path: found {chance}, expected a chance from 0 to below 1"):
+            Transformer.Config(drop_path=chance)
+
     def test_a_width_that_heads_do_not_divide(self):
         with pytest.raises(ConfigError, match="^heads: found 5, expected a divisor of the width 12"):
             Transformer(Transformer.Config(heads=5), width=12)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -23,8 +23,12 @@ class CellBatch:
     depth: Float[Tensor, " B"]  # total counts of the whole cell, not of its T genes alone
     total: Float[Tensor, " B"]  # counts the T genes hold together in the profile asked for (here: as measured)
     labels: Mapping[str, Int[Tensor, " B"]] = field(default_factory=dict)  # code per label family; -1 is unknown
+    hidden: Bool[Tensor, "B T"] | None = None  # True where the model must not see the count, only the gene
 
     def to(self, device: torch.device) -> "CellBatch":
         """Return the same cells on `device`."""
         moved = {name: getattr(self, name).to(device) for name in ("genes", "counts", "depth", "total")}
-        return replace(self, **moved, labels={name: code.to(device) for name, code in self.labels.items()})
+        hidden = None if self.hidden is None else self.hidden.to(device)
+        return replace(
+            self, **moved, hidden=hidden, labels={name: code.to(device) for name, code in self.labels.items()}
+        )

@@ -1,8 +1,10 @@
 """Make cells worse on purpose: pure tensor functions."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from cartogene.errors import ConfigError
 
 
 def thin(counts: Float[Tensor, "B T"], keep: Float[Tensor, "B 1"], rng: torch.Generator) -> Float[Tensor, "B T"]:
@@ -15,3 +17,36 @@ def thin(counts: Float[Tensor, "B T"], keep: Float[Tensor, "B 1"], rng: torch.Ge
     tensor([[100., 100., 100.]])
     """
     return torch.binomial(counts, keep.expand_as(counts).contiguous(), generator=rng)
+
+
+def downsample(counts: Float[Tensor, "B T"], noise: float, rng: torch.Generator) -> Float[Tensor, "B T"]:
+    """Lose about the share `noise` of the molecules, half of them one by one and half with their whole gene.
+
+    With ``s = 0.55 * noise``, a Poisson number of mean ``counts * s`` is taken away, though never more than there is,
+    and a gene is lost as a whole with probability `s` (scPRINT, Methods, denoising). Unlike `thin`, this is no
+    sequencing run that could have happened: the Poisson number is not limited by what was counted.
+
+    Parameters
+    ----------
+    counts
+        On any device; random numbers are drawn where `rng` lies, so that devices agree.
+    noise
+        Between 0 and 1; 0.6 in the published training.
+
+    Raises
+    ------
+    ConfigError
+        If `noise` is no share.
+    """
+    if not 0 <= noise <= 1:
+        raise ConfigError(f"noise: found {noise}, expected a share between 0 and 1")
+    share = 1.1 * noise / 2
+    lost = torch.poisson((counts * share).to(rng.device), generator=rng)
+    kept = torch.rand(counts.shape, generator=rng, device=rng.device) >= share
+    return (counts - lost.to(counts)).clamp(min=0) * kept.to(counts)
+
+
+def hide(genes: Int[Tensor, "B T"], share: float, rng: torch.Generator) -> Bool[Tensor, "B T"]:
+    """Choose genes whose counts are not shown, each with probability `share`; padding is never among them."""
+    drawn = torch.rand(genes.shape, generator=rng, device=rng.device) < share
+    return drawn.to(genes.device) & (genes != 0)

@@ -14,7 +14,7 @@ from anndata import AnnData
 
 from cartogene.cells.schema import Inspection, inspect
 from cartogene.errors import NoOverlapError, OrganismError
-from cartogene.genes.organism import Organism, canonical
+from cartogene.genes.organism import Organism
 from cartogene.genes.vocabulary import Vocabulary
 
 FEWEST_GENES = 20  # below, refused
@@ -64,8 +64,8 @@ def prepare(
     NoOverlapError
         If fewer than 20 genes of the vocabulary are measured.
     """
-    found = found or inspect(adata, organism=organism, layer=layer, name=name, fallback=vocabulary.organism)
-    if found.organism.name not in map(canonical, vocabulary.organism.split(" and ")):  # of a grown model there are two
+    found = found or inspect(adata, organism=organism, layer=layer, name=name, fallback=vocabulary.fallback)
+    if found.organism.name not in vocabulary.organisms:
         raise OrganismError(
             f"{name}: found genes of {found.organism} ({found.organism_from}), expected {vocabulary.organism}; "
             f"take a model of {found.organism}, or map the genes to their {vocabulary.organism} orthologs"

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cartogene import __version__
-from cartogene.cli import know, learn, look, use
+from cartogene.cli import convert, know, learn, look, use
 from cartogene.cli.shared import console
 from cartogene.errors import CartogeneError
 
@@ -74,6 +74,7 @@ def _stoppable() -> Iterator[None]:
 
 _COMMANDS: tuple[Callable[..., None], ...] = (*use.COMMANDS, *look.COMMANDS, *learn.COMMANDS)
 _KNOWLEDGE: dict[str, Callable[..., None]] = know.COMMANDS
+_CONVERT: dict[str, Callable[..., None]] = convert.COMMANDS
 _DATASETS: tuple[Callable[..., None], ...] = look.DATASETS
 
 for command in _COMMANDS:
@@ -83,6 +84,11 @@ for command in _DATASETS:
     datasets.command()(_polite(command))
 datasets.callback()(look.datasets)
 app.add_typer(datasets, name="datasets")
+published = typer.Typer(help="Models that others published.", no_args_is_help=True)
+for name, command in _CONVERT.items():
+    published.command(name)(_polite(command))
+published.callback()(convert.convert)
+app.add_typer(published, name="convert")
 knowledge = typer.Typer(help="What is known about genes.", no_args_is_help=True)
 for name, command in _KNOWLEDGE.items():
     knowledge.command(name)(_polite(command))

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 Cells = Annotated[Path, typer.Argument(metavar="CELLS", help="An h5ad file of cells.", show_default=False)]
-Model = Annotated[str, typer.Option(help="A checkpoint that ships in the package, or a .safetensors file.")]
+Model = Annotated[str, typer.Option(help="A checkpoint in the package, a .safetensors or .ckpt file, or hf://...")]
 Out = Annotated[Path, typer.Option(help="What is written.", show_default=False)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
 Layer = Annotated[str, typer.Option(help="Where the raw counts are: a layer, X or raw.X.", show_default="found out")]

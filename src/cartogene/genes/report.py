@@ -135,7 +135,7 @@ def map_to(
     >>> found.counts["matched: alias"]
     1
     """
-    if vocabulary.organism != table.organism.name:
+    if table.organism.name not in vocabulary.organisms:
         raise OrganismError(
             f"vocabulary: found genes of {vocabulary.organism}, expected {table.organism}, whose gene table this is; "
             "do use the table of the same organism, or go through genes.orthologs"

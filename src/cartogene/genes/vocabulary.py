@@ -95,6 +95,22 @@ class Vocabulary:
         """Sixteen letters that tell one vocabulary from another: of organism and ids, not of symbols."""
         return sha256("\n".join((self.organism, *self.ids)).encode()).hexdigest()[:16]
 
+    @property
+    def organisms(self) -> tuple[str, ...]:
+        """The organisms whose genes these are: "human and mouse" are two.
+
+        Examples
+        --------
+        >>> Vocabulary("human and mouse", ("ENSG00000111640", "ENSMUSG00000057666"), ("GAPDH", "Gapdh")).organisms
+        ('human', 'mouse')
+        """
+        return tuple(canonical(name) for name in self.organism.split(" and "))
+
+    @property
+    def fallback(self) -> str | None:
+        """Whose genes a file holds that does not tell: the organism of the vocabulary; None where it has several."""
+        return self.organism if len(self.organisms) == 1 else None
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {"organism": self.organism, "ids": list(self.ids), "symbols": list(self.symbols)}

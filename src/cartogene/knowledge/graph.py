@@ -4,7 +4,7 @@ An edge goes regulator -> target. As a matrix: row = regulator, column = target.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -157,7 +157,7 @@ class GeneGraph:
         position = hubs.pop("position").to_numpy()
         hubs.insert(0, "gene", self.vocabulary.symbol(position))
         hubs["gene_id"] = self.vocabulary.id(position)
-        hubs["is_tf"] = _factors(self.vocabulary.organism).reindex(hubs["gene_id"], fill_value=False).to_numpy(bool)
+        hubs["is_tf"] = _factors(self.vocabulary.organisms).reindex(hubs["gene_id"], fill_value=False).to_numpy(bool)
         return hubs[["gene", "targets", "strength", "activates", "represses", "is_tf", "gene_id"]]
 
     def write(self, path: str | Path) -> Path:
@@ -170,9 +170,7 @@ class GeneGraph:
         return Path(path)
 
 
-def _factors(organism: str) -> pd.Series:
+def _factors(organisms: Sequence[str]) -> pd.Series:
     """Which genes are transcription factors."""
-    if organism not in {known.name for known in ORGANISMS}:
-        return pd.Series(dtype=bool)
-    factors: pd.Series = table.load(organism).genes["is_tf"]
-    return factors
+    known = [organism for organism in ORGANISMS if organism.name in organisms]
+    return pd.concat([pd.Series(dtype=bool), *(table.load(organism).genes["is_tf"] for organism in known)])

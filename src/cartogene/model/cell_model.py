@@ -47,6 +47,7 @@ class CellModel(nn.Module):
         mixers: tuple[Settings, ...]  # in this order
         heads: tuple[Settings, ...]
         cells: Settings | None = None  # what the cell tokens start from, besides what they learn
+        depth: Settings | None = None  # what the depth token is made by; None: by a part like `counts`
 
         def __post_init__(self) -> None:
             if self.width < 1 or not self.cell_tokens or not self.genes:
@@ -71,7 +72,7 @@ class CellModel(nn.Module):
         self.genes = nn.ModuleList(part.build(width=width, n_genes=n_genes, tables=tables) for part in config.genes)
         self.counts = config.counts.build(width=width)
         self.cell = nn.Parameter(torch.randn(len(config.cell_tokens), width) * 0.02)
-        self.depth = config.counts.build(width=width) if DEPTH in config.cell_tokens else None
+        self.depth = (config.depth or config.counts).build(width=width) if DEPTH in config.cell_tokens else None
         self.profile = config.cells.build(width=width) if config.cells else None
         self.mixers = nn.ModuleList(part.build(width=width) for part in config.mixers)
         built = {p.name: p.build(width=width, cell_tokens=config.cell_tokens, groups=groups) for p in config.heads}  # type: ignore[attr-defined]
@@ -79,20 +80,46 @@ class CellModel(nn.Module):
 
     def forward(self, batch: CellBatch, watch: Watch | None = None) -> CellOutputs:
         """Read every head; `watch` sees the queries and keys of every attention layer on the way."""
+        encoded = self.encoded(batch)
+        identity = torch.stack(encoded).sum(0)  # (B, T, D)
+        expression = self.counts(batch.counts.masked_fill(batch.genes == 0, 0))
+        if batch.hidden is not None:
+            expression = expression.masked_fill(batch.hidden[..., None], 0)
+        return self.read(batch, self.cell_states(batch, identity), identity + expression, encoded, watch)
+
+    def generate(self, batch: CellBatch, cell: Float[Tensor, "B C D"], watch: Watch | None = None) -> CellOutputs:
+        """Read every head from the states of the cell tokens alone: the counts of the genes are not looked at.
+
+        What `forward` gave as cell states enters in place of the cell tokens (scPRINT, Methods, bottleneck learning).
+        """
+        encoded = self.encoded(batch)
+        return self.read(batch, cell, torch.stack(encoded).sum(0), encoded, watch)
+
+    def read(
+        self,
+        batch: CellBatch,
+        cell: Float[Tensor, "B C D"],
+        gene: Float[Tensor, "B T D"],
+        encoded: tuple[Float[Tensor, "B T D"], ...],
+        watch: Watch | None,
+    ) -> CellOutputs:
+        """Let cell and gene tokens mix, and read every head."""
         present = batch.genes != 0
-        identity = self.identity(batch)  # (B, T, D)
-        gene = identity + self.counts(batch.counts)
-        states = torch.cat([self.cell_states(batch, identity), gene], 1)  # (B, C+T, D)
+        states = torch.cat([cell, gene], 1)  # (B, C+T, D)
         mask = None if present.all() else nn.functional.pad(present, (len(self.cell), 0), value=True)
         for mixer in self.mixers:
             states = mixer(states, Context(mask, watch))
         cell, gene = states[:, : len(self.cell)], states[:, len(self.cell) :]
-        reading = Reading(cell, gene, identity, present, batch.total)
+        reading = Reading(cell, gene, torch.stack(encoded).sum(0), present, batch.total, encoded)
         return CellOutputs(cell, gene, {name: head(reading) for name, head in self.heads.items()})
+
+    def encoded(self, batch: CellBatch) -> tuple[Float[Tensor, "B T D"], ...]:
+        """Return what each gene encoder says of who a gene is."""
+        return tuple(part(batch.genes) for part in self.genes)
 
     def identity(self, batch: CellBatch) -> Float[Tensor, "B T D"]:
         """Return who each gene is."""
-        return torch.stack([part(batch.genes) for part in self.genes]).sum(0)
+        return torch.stack(self.encoded(batch)).sum(0)
 
     def cell_states(self, batch: CellBatch, identity: Float[Tensor, "B T D"]) -> Float[Tensor, "B C D"]:
         """Return the cell tokens as they enter."""

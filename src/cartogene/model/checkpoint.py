@@ -48,7 +48,8 @@ class Checkpoint:
         How many genes of a cell it was made to be shown.
     reference
         What it saw in training, as tensors: ``detection`` and ``coverage`` (G,), how often each gene is expressed and
-        measured, and what `cartogene.model.reference` needs to tell cells unlike the training data.
+        measured, and what `cartogene.model.reference` needs to tell cells unlike the training data. Empty where nobody
+        knows, as of models that others published: then no gene is preferred, and no cell is told to lie outside.
     card
         Name, licence, provenance and a summary of the training, as plain data.
     """
@@ -142,7 +143,8 @@ def load(path: str | Path = "tiny") -> Checkpoint:
     Parameters
     ----------
     path
-        A ``.safetensors`` file written by `save`, or the name of a checkpoint that ships in the package.
+        A ``.safetensors`` file written by `save`, the name of a checkpoint that ships in the package, or a ``.ckpt``
+        file of scPRINT 1.x, which is converted on the way; ``hf://owner/repository/file`` is fetched from Hugging Face.
 
     Returns
     -------
@@ -151,9 +153,11 @@ def load(path: str | Path = "tiny") -> Checkpoint:
     Raises
     ------
     FileError
-        If there is no such file.
+        If there is no such file, or it cannot be fetched.
     WeightsError
-        If the file is damaged, was not written by Cartogene, or its parts do not fit each other.
+        If the file is damaged, was written by neither Cartogene nor scPRINT 1.x, or its parts do not fit each other.
+    ExtraError
+        If it is on Hugging Face, whose client is not installed.
 
     Examples
     --------
@@ -161,9 +165,15 @@ def load(path: str | Path = "tiny") -> Checkpoint:
     'tiny'
     """
     named = shipped()
+    if str(path).startswith("hf:/"):
+        from cartogene.model import hub
+
+        path = hub.local(str(path))
     path = named.get(str(path), Path(path))
     if not path.is_file():
         raise FileError(f"{path}: no such checkpoint; give a .safetensors file or one of {', '.join(named) or 'none'}")
+    if path.suffix == ".ckpt":
+        return _converted(path)
     meta, tensors = _read(path)
     try:
         return _assemble(meta, tensors)
@@ -174,6 +184,13 @@ def load(path: str | Path = "tiny") -> Checkpoint:
         raise WeightsError(
             f"{path}: metadata cannot be used ({kind}: {error}); fetch or write the file again"
         ) from error
+
+
+def _converted(path: Path) -> Checkpoint:
+    from cartogene.model.convert import convert
+
+    found = convert(path)
+    return Checkpoint(found.model, found.vocabulary, found.labels, found.select, {}, found.card)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -225,8 +242,8 @@ def _part(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _fitting_reference(reference: Mapping[str, Tensor], expected: Mapping[str, tuple[int | None, ...]]) -> None:
-    """Refuse a reference that lacks a tensor, or holds one of another shape, None standing for any length."""
-    for name, shape in expected.items():
+    """Refuse one that has some tensors but not all, or one of another shape, None standing for any length."""
+    for name, shape in expected.items() if reference else ():
         found = tuple(reference[name].shape) if name in reference else None
         if (
             found is None

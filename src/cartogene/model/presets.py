@@ -1,13 +1,23 @@
 """Named settings of the one model."""
 
-from cartogene.model.cell_model import CellModel
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from cartogene.model.cell_model import DEPTH, CellModel
+from cartogene.nn.encoders.expression import Expression
+from cartogene.nn.encoders.features import Features
 from cartogene.nn.encoders.learned import Learned
 from cartogene.nn.encoders.log_counts import LogCounts
 from cartogene.nn.encoders.profile import Profile
 from cartogene.nn.heads.labels import Labels
+from cartogene.nn.heads.mean import Mean
+from cartogene.nn.heads.memberships import LeafMemberships
+from cartogene.nn.heads.nb import Nb
 from cartogene.nn.heads.query import Query
 from cartogene.nn.heads.zinb import Zinb
 from cartogene.nn.transformer import Transformer
+from cartogene.settings import Settings
 
 
 def tiny(*, width: int = 128, depth: int = 4, heads: int = 4) -> CellModel.Config:
@@ -24,4 +34,76 @@ def tiny(*, width: int = 128, depth: int = 4, heads: int = 4) -> CellModel.Confi
         mixers=(Transformer.Config(depth=depth, heads=heads),),
         cells=Profile.Config(),
         heads=(Zinb.Config(), Query.Config(), Labels.Config(dropout=0.1)),
+    )
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Blocks, heads and width of a published size, and the hidden layers of its label heads."""
+
+    depth: int
+    heads: int
+    width: int
+    hidden: tuple[int, ...]
+
+
+Size = Literal["small", "medium", "large", "vlarge", "xlarge"]
+SCPRINT: dict[Size, Shape] = {
+    "small": Shape(4, 2, 128, (128,)),
+    "medium": Shape(8, 4, 256, (256,)),  # 4 heads as in the reference run; the published settings file says 2
+    "large": Shape(16, 8, 512, (512,)),  # 8 heads as in the published weights; the settings file says 4
+    "vlarge": Shape(32, 20, 1280, (512,)),
+    "xlarge": Shape(36, 40, 2560, (1024,)),
+}
+COUNTS: dict[str, Callable[..., Settings]] = {"zinb": Zinb.Config, "nb": Nb.Config, "mean": Mean.Config}
+FAMILIES = ("cell_type", "disease", "assay", "self_reported_ethnicity", "sex", "organism")
+FAMILIES_OF_1_5 = ("cell_type", "tissue", "disease", "age_group", *FAMILIES[2:])
+
+
+def scprint(
+    size: Size | Shape = "medium",
+    *,
+    families: Sequence[str] = FAMILIES,
+    normalise: Literal["sum", "log"] = "sum",
+    counts: Literal["zinb", "nb", "mean"] = "zinb",
+    drop_path: float = 0.0,
+    shift: float | None = None,
+) -> CellModel.Config:
+    """Return scPRINT 1.x: protein features and locations, attention, zero-inflated counts, a label head per family.
+
+    The tables ``proteins`` (vectors already pooled to the width, one per gene) and ``locus`` (the sinusoid of each
+    gene's location) are given when the model is built, or come with the weights.
+
+    Parameters
+    ----------
+    size
+        As published, or a shape of your own.
+    families
+        Label families, in the order of their cell tokens; `FAMILIES_OF_1_5` for the later layout with ten tokens.
+    normalise
+        Counts enter as shares of the genes shown (``sum``: what the code does) or as log2(1 + x) (what the paper says).
+    counts
+        What is said of a count: a zero-inflated or a plain negative binomial, or its mean alone.
+    drop_path
+        Chance that a cell skips a branch of the last block; 0 in the published settings, 0.02 in the paper.
+    shift
+        None leaves the protein features as they are, as published; 0.0 lets them be trained, too.
+
+    References
+    ----------
+    Kalfon et al. (2025). Nature Communications 16, 3607.
+    """
+    shape = size if isinstance(size, Shape) else SCPRINT[size]
+    proteins, locus = (
+        Features.Config(source=s, size=shape.width, projection=None, absent=None) for s in ("proteins", "locus")
+    )
+    heads = tuple(LeafMemberships.Config(name=name, hidden=shape.hidden, dropout=0.1) for name in families)
+    return CellModel.Config(
+        width=shape.width,
+        cell_tokens=("base", DEPTH, *families),
+        genes=(replace(proteins, shift=shift), locus),
+        counts=Expression.Config(normalise=normalise, dropout=0.1),
+        depth=Expression.Config(normalise="log", dropout=0.1),
+        mixers=(Transformer.Config(depth=shape.depth, heads=shape.heads, dropout=0.1, drop_path=drop_path),),
+        heads=(COUNTS[counts](dropout=0.1), Query.Config(genes=0, counts=counts), *heads),
     )

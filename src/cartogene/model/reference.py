@@ -27,14 +27,17 @@ def strangeness(reference: Mapping[str, Tensor], cells: Collection) -> Floats:
     ----------
     reference
         ``profiles`` (P, G): mean of ``log(1 + share of the counts * 10,000)``, NaN where a gene was not measured;
-        ``least_likeness``: the likeness under which a cell lies outside.
+        ``least_likeness``: the likeness under which a cell lies outside. Empty if nobody knows.
     cells
         Cells over the same vocabulary.
 
     Returns
     -------
     ``(1 - likeness) / (1 - least_likeness)``, at least 0; infinite for cells without counts. No other cell matters.
+    Without a reference NaN: it cannot be told.
     """
+    if not reference:
+        return np.where(np.asarray(cells.counts.sum(1)).ravel() > 0, np.nan, np.inf).astype(np.float32)
     least = float(reference["least_likeness"])
     alike = likeness(reference["profiles"].numpy(), cells)
     return np.where(np.isfinite(alike), np.maximum((1 - alike) / (1 - least), 0), np.inf).astype(np.float32)

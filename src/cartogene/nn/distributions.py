@@ -3,7 +3,7 @@
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.distributions import Distribution, NegativeBinomial
+from torch.distributions import Distribution
 from torch.nn.functional import logsigmoid
 
 
@@ -28,23 +28,88 @@ class ZeroInflated(Distribution):
         return torch.where(value == 0, torch.logaddexp(lost, counted), counted)
 
 
-def negative_binomial(mean: Float[Tensor, "*shape"], dispersion: Float[Tensor, "*shape"]) -> NegativeBinomial:
-    """Negative binomial with variance = mean + mean**2 / dispersion."""
-    logits = torch.log(mean + 1e-8) - torch.log(dispersion + 1e-8)
-    return NegativeBinomial(dispersion, logits=logits, validate_args=False)
+class Counts(Distribution):
+    """Negative binomial with variance = mean + mean**2 / dispersion.
+
+    Its logarithms are kept from zero by 1e-8, as published (scPRINT, Methods, losses): no share is too small.
+    """
+
+    arg_constraints = {}
+
+    def __init__(self, mean: Float[Tensor, "*shape"], dispersion: Float[Tensor, "*shape"]):
+        self.expected, self.dispersion = mean, dispersion
+        super().__init__(mean.shape, validate_args=False)
+
+    @property
+    def mean(self) -> Float[Tensor, "*shape"]:
+        """Expected count."""
+        return self.expected
+
+    @property
+    def variance(self) -> Float[Tensor, "*shape"]:
+        """Variance of the count."""
+        return self.expected + self.expected**2 / self.dispersion
+
+    def log_prob(self, value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Log-probability of each count."""
+        mean, dispersion = self.expected, self.dispersion
+        both = torch.log(dispersion + mean + 1e-8)
+        none = dispersion * (torch.log(dispersion + 1e-8) - both)
+        some = value * (torch.log(mean + 1e-8) - both)
+        return none + some + torch.lgamma(value + dispersion) - torch.lgamma(dispersion) - torch.lgamma(value + 1)
+
+
+class LogShares(Distribution):
+    """Expected counts alone; how far other counts are from them is measured between shares of logarithms.
+
+    Of both, log2(1 + x) is taken, and scaled so that it adds up to 10,000 over the genes of a cell. There lies a normal
+    distribution of variance 1/2 around what is expected, written without its constant: `log_prob` is the negative of
+    the squared difference, so that its mean is the negative of the published error (scPRINT, Methods, losses).
+
+    Parameters
+    ----------
+    mean
+        Expected count of each gene.
+    mask
+        True where there is a gene; the others are in no sum.
+    """
+
+    arg_constraints = {}
+
+    def __init__(self, mean: Float[Tensor, "*shape T"], mask: Bool[Tensor, "*shape T"]):
+        self.expected, self.mask = mean, mask
+        super().__init__(mean.shape, validate_args=False)
+
+    @property
+    def mean(self) -> Float[Tensor, "*shape T"]:
+        """Expected count."""
+        return self.expected
+
+    def log_prob(self, value: Float[Tensor, "*shape T"]) -> Float[Tensor, "*shape T"]:
+        """Log-density of the counts of whole cells, gene by gene, up to a constant; 0 where there is no gene."""
+        return -((self._scaled(value) - self._scaled(self.expected)) ** 2)
+
+    def _scaled(self, counts: Float[Tensor, "*shape T"]) -> Float[Tensor, "*shape T"]:
+        logs = torch.log2(1 + counts).masked_fill(~self.mask, 0)
+        total = logs.sum(-1, keepdim=True)
+        return logs * (10_000 / torch.where(total > 0, total, 1))
 
 
 def shared_counts(
-    params: Float[Tensor, "B T 3"], mask: Bool[Tensor, "B T"], total: Float[Tensor, " B"]
-) -> ZeroInflated:
-    """Zero-inflated negative binomial over the counts of the T genes of each cell.
+    params: Float[Tensor, "B T K"], mask: Bool[Tensor, "B T"], total: Float[Tensor, " B"]
+) -> Distribution:
+    """Return what K numbers per gene say of the counts of the T genes of each cell.
 
-    The means before drop-out are shares of `total`: a soft-max over the genes present
-    (scPRINT, Methods, expression decoder). Computed in float32.
+    One: the mean (`LogShares`). Two: a dispersion, too (`Counts`). Three: and a drop-out (`ZeroInflated`). The means
+    before drop-out are shares of `total`: a soft-max over the genes present (scPRINT, Methods, expression decoder).
+    Computed in float32.
     """
-    share, dispersion, dropout = params.float().unbind(-1)  # each (B, T)
+    share, *others = params.float().unbind(-1)  # each (B, T)
     mean = share.masked_fill(~mask, torch.finfo(share.dtype).min).softmax(-1) * total.unsqueeze(-1)
-    return ZeroInflated(negative_binomial(mean, dispersion.clamp(max=15).exp()), dropout)
+    if not others:
+        return LogShares(mean, mask)
+    counts = Counts(mean, others[0].clamp(max=15).exp())
+    return ZeroInflated(counts, others[1]) if len(others) > 1 else counts
 
 
 class Leaves(Distribution):
@@ -77,3 +142,45 @@ class Leaves(Distribution):
         meant = torch.where((value < n_leaves).unsqueeze(1), leaf, self.groups[group]) if len(self.groups) else leaf
         scored = self.logits.masked_fill(~meant, -torch.inf).logsumexp(-1)
         return torch.where(value >= 0, scored, 0.0)
+
+
+class Memberships(Distribution):
+    """Of which leaves of a label hierarchy a cell is, each leaf yes or no by itself.
+
+    Parameters
+    ----------
+    logits
+        One per leaf.
+    groups
+        Which leaves (columns) each group (row) holds. Codes count leaves first, then groups.
+    """
+
+    arg_constraints = {}
+
+    def __init__(self, logits: Float[Tensor, "B L"], groups: Bool[Tensor, "G L"]):
+        self.logits, self.groups = logits.float(), groups
+        super().__init__(logits.shape[:1], validate_args=False)
+
+    @property
+    def probs(self) -> Float[Tensor, "B L"]:
+        """Probability of each leaf; they need not add up to 1."""
+        return self.logits.sigmoid()
+
+    def log_prob(self, value: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """Log-probability of the memberships that a code tells; 0 where it is -1 (not known).
+
+        A leaf tells of every leaf whether the cell is of it. A group tells that the cell is of none of the leaves
+        outside, and of the group: with the logit ``logsumexp`` of its leaves, whichever of them it is
+        (scPRINT, Methods, hierarchical classification).
+        """
+        n_leaves = self.logits.shape[1]
+        leaf = torch.arange(n_leaves, device=value.device) == value.unsqueeze(1)  # (B, L)
+        if len(self.groups):
+            of_group = (value >= n_leaves).unsqueeze(1)
+            held = self.groups[(value - n_leaves).clamp(min=0)] & of_group
+            any_held = self.logits.masked_fill(~held, torch.finfo(self.logits.dtype).min).logsumexp(-1)
+            whole = torch.where(of_group[:, 0], logsigmoid(any_held), 0.0)
+        else:
+            held, whole = torch.zeros_like(leaf), torch.zeros_like(self.logits[:, 0])
+        told = torch.where(leaf, logsigmoid(self.logits), logsigmoid(-self.logits)).masked_fill(held, 0.0)
+        return torch.where(value >= 0, told.sum(-1) + whole, 0.0)

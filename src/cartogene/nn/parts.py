@@ -30,6 +30,7 @@ class Reading(NamedTuple):
     identity: Float[Tensor, "B T D"]  # who each gene is, before any mixing
     mask: Bool[Tensor, "B T"]  # True where there is a gene
     total: Float[Tensor, " B"]  # counts that the T genes hold together in the profile asked for
+    encoded: tuple[Float[Tensor, "B T D"], ...] = ()  # what each gene encoder says; `identity` is the sum
 
 
 class GeneEncoder(Protocol):

@@ -8,6 +8,7 @@ Axes: B cells, S tokens, D width, H heads.
 import math
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
@@ -24,21 +25,30 @@ class Transformer(nn.Module):
     class Config(Settings):
         depth: int = 4
         heads: int = 4
-        dropout: float = 0.0  # on what each branch adds, in training only
+        kv_heads: int | None = None  # heads that share keys and values among them; None: each has its own
+        dropout: float = 0.0  # on the input and on what each branch adds, in training only
+        drop_path: float = 0.0  # chance that a cell skips a branch of the last block; grows evenly from 0
 
         def __post_init__(self) -> None:
             if self.depth < 1 or self.heads < 1:
                 raise ConfigError(f"depth, heads: found {self.depth}, {self.heads}, expected at least 1")
+            if not 0 <= self.drop_path < 1:
+                raise ConfigError(f"drop_path: found {self.drop_path}, expected a chance from 0 to below 1")
+            if self.kv_heads is not None and (self.kv_heads < 1 or self.heads % self.kv_heads):
+                raise ConfigError(f"kv_heads: found {self.kv_heads}, expected a divisor of {self.heads} heads")
 
     def __init__(self, config: Config, *, width: int):
         super().__init__()
         if width % config.heads:
             raise ConfigError(f"heads: found {config.heads}, expected a divisor of the width {width}")
-        self.blocks = nn.ModuleList(Block(width, config) for _ in range(config.depth))
+        skipped = [config.drop_path * layer / max(config.depth - 1, 1) for layer in range(config.depth)]
+        self.blocks = nn.ModuleList(Block(width, config, skip) for skip in skipped)
+        self.dropout = nn.Dropout(config.dropout)
         self.norm = nn.LayerNorm(width, eps=1e-6)
 
     def forward(self, states: Float[Tensor, "B S D"], context: Context) -> Float[Tensor, "B S D"]:
         mask = None if context.mask is None else context.mask[:, None, None]  # (B, 1, 1, S)
+        states = self.dropout(states)
         for layer, block in enumerate(self.blocks):
             states = block(states, mask, layer, context.watch)
         normed: Tensor = self.norm(states)
@@ -48,11 +58,12 @@ class Transformer(nn.Module):
 class Block(nn.Module):
     """``r + attention(norm(r))``, then ``r + feed_forward(norm(r))``; the sum stays in float32."""
 
-    def __init__(self, width: int, config: Transformer.Config):
+    def __init__(self, width: int, config: Transformer.Config, skip: float):
         super().__init__()
-        self.heads = config.heads
+        self.heads, self.kv_heads, self.skip = config.heads, config.kv_heads or config.heads, skip
         self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        wide = width + 2 * self.kv_heads * (width // config.heads)
+        self.qkv, self.out = nn.Linear(width, wide), nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(config.dropout)
         for linear in (self.qkv, self.out, self.up, self.down):
@@ -69,11 +80,21 @@ class Block(nn.Module):
         watch: Watch | None,
     ) -> Float[Tensor, "B S D"]:
         n_cells, n_tokens, width = states.shape
-        qkv = self.qkv(self.norm1(states)).view(n_cells, n_tokens, 3, self.heads, width // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind()  # each (B, H, S, D / H)
+        size, own = width // self.heads, self.kv_heads < self.heads
+        parts = self.qkv(self.norm1(states)).split([width, self.kv_heads * size, self.kv_heads * size], -1)
+        query, key, value = (
+            part.view(n_cells, n_tokens, -1, size).transpose(1, 2) for part in parts
+        )  # (B, H, S, D / H)
         if watch is not None:
             watch(layer, query, key)
-        heard = scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        states = states + self.dropout(self.out(heard.transpose(1, 2).reshape(n_cells, n_tokens, width)))
-        states = states + self.dropout(self.down(gelu(self.up(self.norm2(states)))))
-        return states
+        heard = scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=own)
+        states = states + self.branch(self.out(heard.transpose(1, 2).reshape(n_cells, n_tokens, width)))
+        return states + self.branch(self.down(gelu(self.up(self.norm2(states)))))
+
+    def branch(self, added: Float[Tensor, "B S D"]) -> Float[Tensor, "B S D"]:
+        """Drop some of what a branch adds, in training: single values, and all of it for some cells."""
+        added = self.dropout(added)
+        if not self.training or not self.skip:
+            return added
+        kept = torch.rand(len(added), 1, 1, device=added.device) >= self.skip
+        return added * kept / (1 - self.skip)

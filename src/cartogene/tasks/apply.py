@@ -23,7 +23,7 @@ from cartogene.cells.prepare import prepare
 from cartogene.cells.select import gene_weights
 from cartogene.model.checkpoint import Checkpoint
 from cartogene.model.outputs import CellOutputs
-from cartogene.nn.distributions import Leaves
+from cartogene.nn.distributions import Leaves, Memberships
 from cartogene.runtime import DEFAULT, Runtime
 
 TOKENS = 16_384  # gene tokens per batch: keeps memory flat and both small and large panels busy
@@ -93,9 +93,7 @@ def forward(
     tokens = checkpoint.select.total if genes is None else len(genes)
     tokens = min(tokens, int(cells.panels.any(0).sum()))
     size = max(1, TOKENS // max(tokens, 1))
-    known = checkpoint.reference
-    preferred = gene_weights(known["detection"].numpy(), known["coverage"].numpy())
-    shown = batches(cells, checkpoint.select, batch_size=size, preferred=preferred, genes=genes)
+    shown = batches(cells, checkpoint.select, batch_size=size, preferred=_preferred(checkpoint), genes=genes)
     for rows, batch in shown:
         with torch.inference_mode(), runtime.autocast():
             on_device = batch.to(device)
@@ -106,12 +104,23 @@ def forward(
         advance(rows.stop - rows.start)
 
 
+def _preferred(checkpoint: Checkpoint) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return how much each gene is preferred, by what was seen in training; all alike where nobody knows."""
+    known = checkpoint.reference
+    if not known:
+        alike = np.ones(len(checkpoint.vocabulary) + 1, np.float32)
+        return alike, alike
+    return gene_weights(known["detection"].numpy(), known["coverage"].numpy())
+
+
 @dataclass(frozen=True, eq=False)
 class States:
     """What one pass over the cells tells: their states and labels."""
 
     cell: NDArray[np.float32]  # (N, C, D) states of the cell tokens
-    leaves: Mapping[str, NDArray[np.float32]]  # label family -> (N, L) probability of each leaf
+    leaves: Mapping[
+        str, NDArray[np.float32]
+    ]  # label family -> (N, L) probability of each leaf; of memberships they need not add up to 1
     facts: Mapping[str, Any]
 
 
@@ -126,7 +135,7 @@ def states(
         cell[rows] = outputs.cell.float().cpu().numpy()
         for family, probability in leaves.items():
             head = outputs.heads[family]
-            assert isinstance(head, Leaves)
+            assert isinstance(head, (Leaves, Memberships))
             probability[rows] = head.probs.cpu().numpy()
     return States(cell, leaves, made_by(checkpoint, runtime))
 

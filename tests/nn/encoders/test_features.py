@@ -79,6 +79,33 @@ class TestPooling:
             np.testing.assert_allclose(vectors.numpy(), published, rtol=0, atol=1e-6 if table is proteins else 0)
 
 
+class TestAShift:
+    def test_of_nothing_leaves_the_table_as_it_is(self):
+        assert torch.equal(encoder(shift=0.0)(GENES), encoder()(GENES))
+        assert not torch.equal(encoder(shift=0.5)(GENES), encoder()(GENES))
+
+    def test_lets_rows_move_as_if_the_table_itself_were_learned(self):
+        part = encoder(5, projection=None, absent=None, shift=0.0)
+        assert [name for name, _ in part.named_parameters()] == ["shift"]
+        asked, wanted = torch.tensor([[1, 4, 1, 2, 0]]), torch.randn(1, 5, 5)
+        table = torch.nn.Parameter(part.table.clone())
+        for row, mover in ((table, lambda: table[asked]), (part.shift, lambda: part(asked))):
+            ((mover() - wanted) ** 2)[:, :3].sum().backward()
+            row.data -= 0.1 * row.grad
+        torch.testing.assert_close(part(asked)[:, :3], table[asked][:, :3])
+        ((part(asked) - wanted) ** 2).sum().backward()
+        assert (part.shift.grad[[0, 2, 3]] == 0).all()  # padding, an absent gene, one that was not asked about
+
+    def test_stays_with_its_gene_when_others_join(self):
+        part = encoder(shift=0.5)
+        before = part(GENES)[0]
+        part.grow(torch.tensor([0, 4, -1, 1]), {"proteins": TABLE[:1]})
+        after = part(torch.arange(4)[None])[0]
+        torch.testing.assert_close(after[[1, 3]], before[[4, 1]])
+        torch.testing.assert_close(after[2], encoder(shift=0.0)(GENES)[0, 1])
+        assert part.shift.requires_grad
+
+
 class TestAnAbsentGene:
     def test_has_a_learned_vector(self):
         part = encoder()

@@ -13,8 +13,11 @@ from torch.distributions import Distribution
 from cartogene import settings
 from cartogene.errors import ConfigError
 from cartogene.nn import heads
-from cartogene.nn.distributions import Leaves, shared_counts
+from cartogene.nn.distributions import Counts, Leaves, LogShares, Memberships, ZeroInflated, shared_counts
 from cartogene.nn.heads.labels import Labels
+from cartogene.nn.heads.mean import Mean
+from cartogene.nn.heads.memberships import LeafMemberships
+from cartogene.nn.heads.nb import Nb
 from cartogene.nn.heads.query import Query
 from cartogene.nn.heads.zinb import Zinb
 from cartogene.nn.parts import Reading
@@ -45,7 +48,7 @@ def reading():
 
 def numbers(found: Distribution) -> torch.Tensor:
     """What a head says, one row per cell; NaN at padding."""
-    if isinstance(found, Leaves):
+    if isinstance(found, (Leaves, Memberships)):
         return found.probs
     said = torch.stack([found.mean, found.log_prob(torch.full(found.batch_shape, 2.0))], -1)
     return said.masked_fill(~MASK[: len(said), : said.shape[1], None], torch.nan)
@@ -75,7 +78,7 @@ class TestEveryHead:
     def test_says_of_a_cell_what_it_would_say_of_it_alone(self, part, reading):
         head = made(part)
         alone = head(Reading(*(value[:1] for value in reading)))
-        torch.testing.assert_close(numbers(alone), numbers(head(reading))[:1], equal_nan=True)
+        torch.testing.assert_close(numbers(alone), numbers(head(reading))[:1], rtol=1e-5, atol=1e-5, equal_nan=True)
 
     def test_does_not_look_at_padding(self, part, reading):
         head, hidden = made(part), ~MASK[..., None]
@@ -88,7 +91,7 @@ class TestEveryHead:
         head, order = made(part), torch.randperm(6)
         parts = {name: getattr(reading, name)[:, order] for name in ("gene", "identity", "mask")}
         one, other = head(reading), head(change(reading, **parts))
-        if isinstance(one, Leaves):
+        if isinstance(one, (Leaves, Memberships)):
             assert same(one, other)
         else:
             torch.testing.assert_close(one.mean[:, order], other.mean)
@@ -108,7 +111,45 @@ class TestZinb:
         torch.testing.assert_close(more.base.mean, head(reading).base.mean * 3)
 
 
+class TestNbAndMean:
+    @pytest.mark.parametrize("part", [Nb, Mean], ids=lambda part: part.__name__)
+    def test_read_gene_states_only(self, part, reading):
+        head = made(part)
+        said = head(reading)
+        assert same(said, head(change(reading, cell=reading.cell + 1, identity=reading.identity + 1)))
+        assert not same(said, head(change(reading, gene=reading.gene.flip(-1))))
+        np.testing.assert_allclose(said.mean.sum(1).detach(), [40, 9], rtol=1e-5)
+
+    def test_are_what_the_first_numbers_of_a_zero_inflated_one_say(self, reading):
+        whole = made(Zinb)
+        for part, n_params in ((Nb, 2), (Mean, 1)):
+            head = made(part)
+            state = whole.state_dict()
+            head.load_state_dict(
+                state | {name: state[name][:n_params] for name in ("layers.6.weight", "layers.6.bias")}
+            )
+            torch.testing.assert_close(head(reading).mean, whole(reading).base.mean)
+
+    def test_drop_out_in_training_only(self, reading):
+        for part in (Zinb, Nb, Mean):
+            head = made(part, dropout=0.5)
+            assert torch.equal(head(reading).mean, head(reading).mean)
+            head.train()
+            assert not torch.equal(head(reading).mean, head(reading).mean)
+
+
 class TestQuery:
+    def test_may_ask_about_what_one_encoder_says_of_a_gene(self, reading):
+        one, other = reading.identity * 0.3, reading.identity * 0.7
+        both = change(reading, encoded=(one, other))
+        for number, alone in enumerate((one, other)):
+            assert same(made(Query, genes=number)(both), made(Query)(change(reading, identity=alone)))
+        assert not same(made(Query, genes=0)(both), made(Query, genes=1)(both))
+
+    @pytest.mark.parametrize(("counts", "kind"), [("zinb", ZeroInflated), ("nb", Counts), ("mean", LogShares)])
+    def test_says_of_a_count_what_it_is_asked_to(self, reading, counts, kind):
+        assert type(made(Query, counts=counts)(reading)) is kind
+
     def test_looks_at_who_the_genes_are_and_not_at_what_they_say(self, reading):
         head = made(Query)
         said = head(reading)
@@ -131,10 +172,11 @@ class TestQuery:
             )
 
 
+@pytest.mark.parametrize("part", [Labels, LeafMemberships], ids=lambda part: part.__name__)
 class TestLabels:
     @pytest.mark.parametrize(("family", "n_leaves"), [("cell_type", 3), ("tissue", 2)])
-    def test_read_the_token_of_their_name_and_no_other(self, reading, family, n_leaves):
-        head, token = made(Labels, name=family), TOKENS.index(family)
+    def test_read_the_token_of_their_name_and_no_other(self, part, reading, family, n_leaves):
+        head, token = made(part, name=family), TOKENS.index(family)
         said = head(reading)
         assert said.probs.shape == (2, n_leaves)
         for number in range(3):
@@ -149,9 +191,35 @@ class TestLabels:
             ("base", r"^heads: label family 'base' is not among the labels \['cell_type', 'tissue'\]; add it"),
         ],
     )
-    def test_of_a_family_that_is_not_there_are_refused(self, name, message):
+    def test_of_a_family_that_is_not_there_are_refused(self, part, name, message):
         with pytest.raises(ConfigError, match=message):
-            made(Labels, name=name)
+            made(part, name=name)
 
-    def test_keep_the_hierarchy_out_of_the_weights(self):
-        assert not any("groups" in name for name in made(Labels).state_dict())
+    def test_keep_the_hierarchy_out_of_the_weights(self, part):
+        assert not any("groups" in name for name in made(part).state_dict())
+
+
+class TestLeafMemberships:
+    @pytest.mark.parametrize("hidden", [(), (5,), (12, 6)])
+    def test_are_recomputed_from_their_token(self, reading, hidden):
+        head = made(LeafMemberships, name="tissue", hidden=hidden)
+        x = reading.cell[:, 2].double().numpy()
+        for layer in [part for block in head.layers for part in (block if list(block.children()) else [block])]:
+            given = [value.detach().double().numpy() for value in layer.parameters()]
+            if isinstance(layer, torch.nn.Linear):
+                x = x @ given[0].T + given[1]
+            elif isinstance(layer, torch.nn.LayerNorm):
+                x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5)
+                x = np.maximum(x * given[0] + given[1], 0)
+        np.testing.assert_allclose(head(reading).logits.detach(), x, atol=1e-5)
+
+    def test_start_from_no_leaf_being_met(self):
+        head = made(LeafMemberships)
+        assert (head.layers[-1].bias == -0.13).all()
+        assert (made(LeafMemberships, bias=-0.12).layers[-1].bias == -0.12).all()
+
+    def test_are_exact_also_where_the_rest_is_rounded(self, reading):
+        head = made(LeafMemberships)
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = head(reading).logits
+        assert torch.equal(rounded, head(reading).logits)

@@ -1,6 +1,7 @@
 """Gene vector from a table that the model was given: proteins, descriptions, networks as vectors.
 
-The table is not trained; genes that no training cell ever showed can join it later.
+The table is not trained (what is learned on top of it is held apart), so genes that no training cell ever showed can
+join it later.
 """
 
 from collections.abc import Mapping
@@ -39,6 +40,9 @@ class Features(nn.Module):
 
     Without a projection, neighbouring numbers are averaged (adaptive average pooling), as scPRINT does: nothing is
     learned then. Genes that are absent from the table share one learned vector, or have none at all (zero).
+
+    Where a `shift` is learned on top of each row, the rows move in training as freely as weights of their own; weight
+    decay draws them back to the table, and not to zero. Genes that join later start without one.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,7 @@ class Features(nn.Module):
         size: int  # numbers per gene in that table
         projection: Projection.Config | None = Projection.Config()
         absent: float | None = 0.1  # standard deviation of the first values of the vector for absent genes
+        shift: float | None = None  # the same of what is learned on top of each row; None: the rows stay as they are
 
         def __post_init__(self) -> None:
             if self.size < 1:
@@ -64,11 +69,15 @@ class Features(nn.Module):
         self.register_buffer("known", torch.zeros(n_genes + 1, dtype=torch.bool))
         self.projection = config.projection.build(size=config.size, width=width) if config.projection else None
         self.absent = nn.Parameter(torch.randn(width) * config.absent) if config.absent is not None else None
+        shift = None if config.shift is None else nn.Parameter(torch.randn_like(rows) * config.shift)
+        self.shift = shift
         if tables is not None and not self.fill(torch.arange(1, n_genes + 1), tables).any():
             raise ConfigError(f"table {config.source!r}: found no gene with a vector; give the table of these genes")
 
     def forward(self, genes: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
         vectors, known = self.table[genes], self.known[genes][..., None]
+        if self.shift is not None:
+            vectors = vectors + nn.functional.embedding(genes, self.shift)
         if self.projection is not None:
             vectors = self.projection(vectors)
         vectors = torch.where(known, vectors, 0 if self.absent is None else self.absent)
@@ -103,5 +112,7 @@ class Features(nn.Module):
         kept, at = origin >= 0, origin.clamp(min=0)
         self.table = torch.where(kept[:, None], self.table[at], 0.0)
         self.known = self.known[at] & kept
+        if self.shift is not None:
+            self.shift = nn.Parameter(torch.where(kept[:, None], self.shift.data[at], 0.0))
         new = (~kept).nonzero()[:, 0]
         return self.fill(new, tables) if len(new) else new.bool()

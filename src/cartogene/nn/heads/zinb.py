@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from torch import nn
+from torch.distributions import Distribution
 
-from cartogene.nn.distributions import ZeroInflated, shared_counts
+from cartogene.nn.distributions import shared_counts
 from cartogene.nn.parts import Reading
+from cartogene.nn.reader import GeneReader
 from cartogene.settings import Settings
 
 
@@ -15,18 +17,11 @@ class Zinb(nn.Module):
     @dataclass(frozen=True, kw_only=True)
     class Config(Settings):
         name: str = "counts"
+        dropout: float = 0.0  # between the first two layers
 
     def __init__(self, config: Config, *, width: int, **_: object):
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(width, width),
-            nn.LayerNorm(width),
-            nn.LeakyReLU(),
-            nn.Linear(width, width),
-            nn.LayerNorm(width),
-            nn.LeakyReLU(),
-            nn.Linear(width, 3),
-        )
+        self.layers = GeneReader(width, 3, config.dropout)
 
-    def forward(self, reading: Reading) -> ZeroInflated:
+    def forward(self, reading: Reading) -> Distribution:
         return shared_counts(self.layers(reading.gene), reading.mask, reading.total)

@@ -36,6 +36,7 @@ class QueryKeyMeans:
 
     def __call__(self, layer: int, query: Tensor, key: Tensor) -> None:
         """Add the queries and keys, each (B, H, S, D / H), of one layer."""
+        key = key.repeat_interleave(query.shape[1] // key.shape[1], 1)  # heads may share keys
         kept = self.tokens >= 0
         sums = self.sums.get(layer) or (self._empty(query), self._empty(key))
         added = [

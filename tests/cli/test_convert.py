@@ -1,0 +1,45 @@
+"""cartogene convert: a published checkpoint becomes one of ours."""
+
+import torch
+
+from cartogene.model.checkpoint import load
+
+
+def test_writes_one_of_ours_that_says_the_same(cartogene, published_file, tmp_path):
+    path, out = published_file(), tmp_path / "small.safetensors"
+    done = cartogene("convert", "scprint", path, "--out", out)
+    assert done.exit_code == 0
+    assert "190 genes" in done.stderr
+    assert "left aside: grad_reverse_discriminator_loss.decoder.0.weight" in done.stderr
+    theirs, ours = load(path).model.state_dict(), load(out).model.state_dict()
+    assert all(torch.equal(theirs[name], value) for name, value in ours.items())
+
+
+def test_verify_says_numbers_to_compare(cartogene, published_file, tmp_path):
+    done = cartogene("convert", "scprint", published_file(), "--out", tmp_path / "small.safetensors", "--verify")
+    for words in ("source sha256: ", "genes per organism: 150 human", "loss per gene: ", "its cell_type: X0:"):
+        assert words in done.stderr
+
+
+def test_a_note_says_what_was_taken_for_granted(cartogene, published_file, tmp_path):
+    path = published_file(lambda content: content["hyper_parameters"].pop("normalization"))
+    done = cartogene("convert", "scprint", path, "--out", tmp_path / "small.safetensors")
+    assert "note: the file does not say how counts enter" in done.stderr
+
+
+def test_refuses_what_it_cannot_read_or_write_and_leaves_nothing(cartogene, published_file, tmp_path):
+    path, out = published_file(), tmp_path / "small.safetensors"
+    assert "expected a .ckpt file" in cartogene("convert", "scprint", tmp_path / "a.bin", "--out", out).stderr
+    assert "expected .safetensors" in cartogene("convert", "scprint", path, "--out", tmp_path / "small.ckpt2").stderr
+    path.write_bytes(b"nothing")
+    assert "WeightsError" in cartogene("convert", "scprint", path, "--out", out).stderr
+    assert not out.exists()
+    out.write_text("mine")
+    assert "is there already" in cartogene("convert", "scprint", published_file(), "--out", out).stderr
+    assert out.read_text() == "mine"
+
+
+def test_the_tasks_take_a_published_file_as_it_is(cartogene, file, published_file, tmp_path):
+    for task in ("embed", "annotate", "denoise"):
+        done = cartogene(task, file, "--out", tmp_path / f"{task}.h5ad", "--model", published_file())
+        assert done.exit_code == 0, done.stderr
