@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -340,7 +339,7 @@ def correlate(method: str) -> dict[str, float]:
         r = np.corrcoef(dense, rowvar=False)
         found = int((np.abs(r) > 0.6).sum() - n_genes)
         seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    peak = int(next(line for line in _lines("/proc/self/status") if line.startswith("VmHWM")).split()[1]) / 1e6
     return {"seconds": seconds, "peak_gb": peak, "found": found}
 
 
