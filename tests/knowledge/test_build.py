@@ -424,3 +424,13 @@ class TestInOneBuild:
         assert again["coexpression"].to_table()[["regulator", "target", "weight"]].to_numpy().tolist() == [
             ["TP53", "MYC", 0.25]
         ]
+
+
+class TestOntologies:
+    def test_of_the_guide_are_taken_by_name_with_version_and_licence(self, tmp_path):
+        base = build([written(tmp_path, {"my_tfs.txt": "TP53\n"})], "human", ontologies=["CL"], **four())
+        base.write(tmp_path / "base.cgk")
+        again = KnowledgeBase.open(tmp_path / "base.cgk")
+        assert "CL:0000084" in again.ontologies["CL"].descendants("CL:0000542")
+        source = next(source for source in again.sources if source.name == "Cell Ontology")
+        assert (source.version, source.licence) == (again.ontologies["CL"].version, "CC-BY-4.0")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cartogene import __version__
-from cartogene.cli import convert, know, learn, look, use
+from cartogene.cli import convert, genes, know, learn, look, use
 from cartogene.cli.shared import console
 from cartogene.errors import CartogeneError
 
@@ -73,7 +73,7 @@ def _stoppable() -> Iterator[None]:
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (*use.COMMANDS, *look.COMMANDS, *learn.COMMANDS)
-_KNOWLEDGE: dict[str, Callable[..., None]] = know.COMMANDS
+_KNOWLEDGE: dict[str, Callable[..., None]] = {**know.COMMANDS, **genes.COMMANDS}
 _CONVERT: dict[str, Callable[..., None]] = convert.COMMANDS
 _DATASETS: tuple[Callable[..., None], ...] = look.DATASETS
 

@@ -21,7 +21,7 @@ from cartogene.knowledge.features import GeneFeatures
 from cartogene.knowledge.gather import Gathered, Protein
 from cartogene.knowledge.graph import GeneGraph
 from cartogene.knowledge.inputs import IDENTITY, Input, inputs
-from cartogene.knowledge.loci import Neighbours, genomic_order, neighbourhood
+from cartogene.knowledge.loci import Neighbours, coding, genomic_order, neighbourhood
 from cartogene.knowledge.reader import Reader, refuse_others
 from cartogene.knowledge.relations import merged
 from cartogene.knowledge.source import Source
@@ -53,6 +53,7 @@ def build(
     protein: Protein = "first",
     width: int = 128,
     seed: int = 0,
+    ontologies: Sequence[str] = (),
     open_only: bool = False,
     told: Told = silent,
     track: Track = no_track,
@@ -77,6 +78,8 @@ def build(
         Numbers per gene in the stand-ins for features of language models.
     seed
         Fixes what is drawn at random on the way to the stand-ins.
+    ontologies
+        Those to be taken from the package cellxgene-ontology-guide, such as ``CL`` (see `labels.guide`).
     open_only
         Take only files whose licence is on the allow-list (`Source.is_open`).
     told
@@ -118,22 +121,17 @@ def build(
         if one.kind not in {*IDENTITY, "base"}:
             _take(one, gathered, reader)
             advance(1)
+    for name in ontologies:
+        reader.kept.append(gathered.from_guide(name))
     reader.finish(sum(one.kind != "base" for one in taken))
     facts = {"neighbours": neighbours, "protein": protein, "width": width, "seed": seed, "open_only": open_only}
     base = _whole(gathered, reader.kept, _made(facts, taken, gathered), told)
     if rule is None:
         return base
-    places = _coding(base.table) if all_genes else base.table.genes
+    places = coding(base.table.genes) if all_genes else base.table.genes
     chromosome = neighbourhood(vocabulary, places, rule)
     told(f"{CHROMOSOME}: {len(chromosome):,} edges between neighbours of {len(chromosome.genes):,} genes")
     return replace(base, relations={**base.relations, CHROMOSOME: chromosome})
-
-
-def _coding(table: GeneTable) -> pd.DataFrame:
-    """Places of the genes that code for proteins; of all genes where no kinds are known."""
-    coding = table.genes["biotype"].isin(["protein_coding", "protein-coding"])
-    places: pd.DataFrame = table.genes[coding] if coding.any() else table.genes
-    return places
 
 
 def _started(taken: Sequence[Input], organism: str, open_only: bool) -> KnowledgeBase | None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,11 +16,14 @@ from cartogene.genes.table import GeneTable, load
 from cartogene.genes.vocabulary import Vocabulary
 from cartogene.knowledge import features, stored
 from cartogene.knowledge.dumps import Dump, Kind
+from cartogene.knowledge.dumps.official import OFFICIAL, ONTOLOGIES, WHAT
 from cartogene.knowledge.features import GeneFeatures
 from cartogene.knowledge.graph import GeneGraph
+from cartogene.knowledge.labels import guide
 from cartogene.knowledge.ontology import Ontology
 from cartogene.knowledge.reader import refuse_others
 from cartogene.knowledge.relations import of_table
+from cartogene.knowledge.source import Source
 
 Protein = Literal["first", "longest"]
 EVIDENCE = 12  # kinds of evidence of one file that are still told apart
@@ -87,6 +91,15 @@ class Gathered:
         self.names[dump.source.file] = facts
         if len(report):
             self.lost.append(report.assign(file=dump.source.file)[list(stored.LOST)])
+
+    def from_guide(self, name: str) -> Source:
+        """Take an ontology out of the package cellxgene-ontology-guide; return where it comes from."""
+        found = guide(name)
+        self.ontologies[found.name] = found
+        known = OFFICIAL.get(ONTOLOGIES.get(found.name, ""), Source(found.name)).to_dict()
+        text = found.to_table().to_csv(sep="\t", index=False, lineterminator="\n").encode()
+        known |= {"version": found.version, "what": WHAT["ontology"], "sha256": sha256(text).hexdigest()}
+        return Source.from_dict(known)
 
     def free(self, name: str, taken: Collection[str]) -> str:
         """Return `name`, with a number behind it if it is taken."""

@@ -136,6 +136,12 @@ def neighbourhood(vocabulary: Vocabulary, places: pd.DataFrame, rule: Neighbours
     return GeneGraph(vocabulary, regulator[rank], target[rank], weight, sign, facts, attributes)
 
 
+def coding(places: pd.DataFrame) -> pd.DataFrame:
+    """Take the genes that code for proteins, by their ``biotype``; all genes where no kinds are known."""
+    known = places["biotype"].isin(["protein_coding", "protein-coding"])
+    return places[known] if known.any() else places
+
+
 def published(given: GeneGraph | None, vocabulary: Vocabulary, places: pd.DataFrame) -> GeneGraph:
     """Return the chromosome graph for a published Cell-GraphCompass model: the authors' own, or ours with a warning.
 

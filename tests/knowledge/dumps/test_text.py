@@ -47,6 +47,10 @@ class TestWhatIsWrong:
             (lzma.compress(STORY.encode())[:-12], "cut off or damaged"),
             (b"\x1f\x8bnonsense", "cut off or damaged"),
         ],
+        ids=[
+            *("empty", "blank lines", "empty gzip", "binary", "latin-1", "utf-16"),
+            *("cut gzip", "cut bzip2", "cut xz", "no gzip"),
+        ],
     )
     def test_is_told_with_the_file_and_the_line(self, tmp_path, content, says):
         path = tmp_path / "dump.txt.gz"
