@@ -50,6 +50,34 @@ class TestSlotMeans:
     def test_know_in_how_many_cells_a_gene_was_seen(self, seen):
         assert shown(SlotMeans(n_cell_tokens=2, n_genes=5), seen).seen.tolist() == [3, 3, 3, 2, 3, 0, 0]
 
+    def test_of_chosen_genes_are_those_of_all_in_the_order_chosen(self, seen):
+        some = shown(SlotMeans(n_cell_tokens=2, n_genes=5, genes=torch.tensor([3, 1])), seen).means()
+        every = shown(SlotMeans(n_cell_tokens=2, n_genes=5), seen).means()
+        for found, wanted in zip(some[1:], every[1:], strict=True):
+            assert torch.equal(found, wanted[:, [0, 1, 4, 2]])
+
+    def test_leave_out_genes_that_no_cell_showed(self, seen):
+        slots, queries, _ = shown(SlotMeans(n_cell_tokens=2, n_genes=5, genes=torch.tensor([5, 2])), seen).means()
+        assert slots.tolist() == [0, 1, 3]
+        assert queries.shape[1] == 3
+
+    def test_add_up_in_single_what_comes_in_half_precision(self, seen):
+        halves = [[tuple(part.bfloat16() for part in layer) for layer in layers] for layers in seen]
+        low, full = (shown(SlotMeans(n_cell_tokens=2, n_genes=5), given).means() for given in (halves, seen))
+        for found, wanted in zip(low[1:], full[1:], strict=True):
+            assert found.dtype == torch.float32
+            torch.testing.assert_close(found, wanted, atol=0.02, rtol=0)
+
+    def test_do_not_depend_on_the_order_of_batches(self, seen):
+        forth, back = SlotMeans(n_cell_tokens=2, n_genes=5), SlotMeans(n_cell_tokens=2, n_genes=5)
+        for means, order in ((forth, (0, 1)), (back, (1, 0))):
+            for batch in order:
+                means.show(BATCHES[batch])
+                for layer, (query, key) in enumerate(seen[batch]):
+                    means(layer, query, key)
+        for found, wanted in zip(back.means(), forth.means(), strict=True):
+            torch.testing.assert_close(found, wanted)
+
     def test_do_not_depend_on_batches(self, seen):
         whole, alone = (SlotMeans(n_cell_tokens=2, n_genes=5) for _ in range(2))
         genes, layers = BATCHES[0], seen[0]

@@ -23,11 +23,16 @@ class SlotMeans:
     n_cell_tokens
         How many tokens stand before the genes; they are the first slots.
     n_genes
-        Length of the vocabulary; the gene at position p has slot ``n_cell_tokens + p - 1``.
+        Length of the vocabulary.
+    genes
+        Positions of the genes to average over, in the order of their slots; None: all of the vocabulary.
     """
 
-    def __init__(self, *, n_cell_tokens: int, n_genes: int):
-        self.n_cell_tokens, self.n_slots = n_cell_tokens, n_cell_tokens + n_genes
+    def __init__(self, *, n_cell_tokens: int, n_genes: int, genes: Int[Tensor, " K"] | None = None):
+        genes = torch.arange(1, n_genes + 1) if genes is None else genes
+        self.n_cell_tokens, self.n_slots = n_cell_tokens, n_cell_tokens + len(genes)
+        self.slot_of = torch.full((n_genes + 1,), self.n_slots)  # what is left out, and padding, has a slot after all
+        self.slot_of[genes] = torch.arange(n_cell_tokens, self.n_slots)
         self.sums: dict[int, tuple[Tensor, Tensor]] = {}
         self.seen = torch.zeros(self.n_slots)
         self.slots = torch.zeros(0, dtype=torch.long)
@@ -35,8 +40,7 @@ class SlotMeans:
     def show(self, genes: Int[Tensor, "B T"]) -> None:
         """Say which genes the cells of the next forward pass hold; 0 is padding."""
         cell = torch.arange(self.n_cell_tokens, device=genes.device).expand(len(genes), -1)
-        after = torch.where(genes > 0, genes + (self.n_cell_tokens - 1), self.n_slots)
-        self.slots = torch.cat([cell, after], 1).flatten()  # (B * S,); padding has a slot of its own, after all
+        self.slots = torch.cat([cell, self.slot_of.to(genes.device)[genes]], 1).flatten()  # (B * S,)
         counted = torch.bincount(self.slots, minlength=self.n_slots + 1)[: self.n_slots]
         self.seen = self.seen.to(genes.device) + counted
 

@@ -1,12 +1,33 @@
-"""The network that reads numbers off gene states, for the heads over counts (scPRINT, Methods, expression decoder)."""
+"""What heads share: a network over gene states, for those that read counts; the cell token that labels are read from."""
+
+from collections.abc import Collection, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from cartogene.errors import ConfigError
+
+
+def family_token(family: str, cell_tokens: Sequence[str], families: Collection[str]) -> int:
+    """Return which cell token a label family is read from.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such cell token, or no such family.
+    """
+    for where, names in (("cell_tokens", cell_tokens), ("labels", families)):
+        if family not in names:
+            raise ConfigError(f"heads: label family {family!r} is not among the {where} {list(names)}; add it")
+    return list(cell_tokens).index(family)
+
 
 class GeneReader(nn.Sequential):
-    """K numbers per gene state; the last step, a small one, is not rounded under autocast."""
+    """K numbers per gene state (scPRINT, Methods, expression decoder).
+
+    The last step, a small one, is not rounded under autocast.
+    """
 
     def __init__(self, width: int, n_numbers: int, dropout: float):
         super().__init__(

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cartogene.errors import ConfigError
 from cartogene.nn.distributions import Leaves
 from cartogene.nn.parts import Reading
+from cartogene.nn.reader import family_token
 from cartogene.settings import Settings
 
 
@@ -35,10 +35,7 @@ class Labels(nn.Module):
         **_: object,
     ):
         super().__init__()
-        for where, names in (("cell_tokens", cell_tokens), ("labels", groups)):
-            if config.name not in names:
-                raise ConfigError(f"heads: label family {config.name!r} is not among the {where} {list(names)}; add it")
-        self.token = list(cell_tokens).index(config.name)
+        self.token = family_token(config.name, cell_tokens, groups)
         n_leaves = groups[config.name].shape[1]
         self.groups: Tensor
         self.register_buffer("groups", torch.from_numpy(groups[config.name]), persistent=False)

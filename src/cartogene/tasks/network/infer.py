@@ -12,13 +12,13 @@ from cartogene.cells.collection import Collection
 from cartogene.errors import CellError, ConfigError
 from cartogene.knowledge.graph import GeneGraph
 from cartogene.model.checkpoint import Checkpoint
+from cartogene.nn.attention import SlotMeans
 from cartogene.provenance import record
 from cartogene.runtime import DEFAULT, Runtime
 from cartogene.tasks.apply import Advance, forward, made_by, shelve
 from cartogene.tasks.denoise import log_normalised, most_variable
 from cartogene.tasks.network.groups import LEAST_CELLS, large_groups, named
 from cartogene.tasks.network.prune import strongest
-from cartogene.tasks.network.score import QueryKeyMeans
 
 Score = Literal["specific", "attention"]
 
@@ -153,12 +153,12 @@ def _network(
             f"network: found {len(chosen)} genes expressed in at least 5 of {len(shelf)} cells, expected 3 or more"
         )
     tokens = len(checkpoint.model.config.cell_tokens)
-    means = QueryKeyMeans(
-        torch.from_numpy(chosen.astype(np.int64)), n_cell_tokens=tokens, vocabulary_size=len(checkpoint.vocabulary)
-    )
+    positions = torch.from_numpy(chosen.astype(np.int64))
+    means = SlotMeans(n_cell_tokens=tokens, n_genes=len(checkpoint.vocabulary), genes=positions)
     for _ in forward(checkpoint, shelf, runtime, genes=chosen, watch=means, advance=advance):
         pass
-    queries, keys = means.means()
+    _, queries, keys = means.means()
+    queries, keys = queries[:, tokens:], keys[:, tokens:]  # every cell shows every gene chosen, so that all are there
     if score == "specific":
         queries = queries - queries.mean(1, keepdim=True)
     regulator, target, weight = (part.cpu().numpy() for part in strongest(queries, keys, top=top))
