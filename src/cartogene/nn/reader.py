@@ -1,4 +1,4 @@
-"""What heads share: a network over gene states, for those that read counts; the cell token that labels are read from."""
+"""What heads share: a network over gene states, to read counts; the cell token that labels are read from."""
 
 from collections.abc import Collection, Sequence
 
