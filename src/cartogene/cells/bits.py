@@ -1,7 +1,7 @@
 """The loop behind `cells.edges.cut`, compiled when it is first called.
 
 It goes through the regulators of every gene of a cell 64 at a time: the bits of a word that are also in the set of the
-cell's genes are its edges. Each cell is gone through twice, to count and to list, the second time from the cache.
+cell's genes are its edges. Words that hold an edge are found first, without a branch; then their edges are listed.
 """
 
 from collections.abc import Callable
