@@ -15,6 +15,18 @@ from cartogene.genes.vocabulary import Vocabulary
 from cartogene.knowledge.ontology import Hierarchy
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+FIXTURES = SHARED.with_name("fixtures")  # what the published code gave; see docs/develop/parity.md
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Count a parity test that was skipped as failed where the fixtures are: there nothing excuses it."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and item.get_closest_marker("parity") and FIXTURES.is_dir():
+        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"parity test skipped although {FIXTURES} is there ({why}); mend the test or the fixtures"
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -193,7 +205,10 @@ def _published_tensors(genes, families, width, depth):
         head = f"cls_decoders.{name}"
         found |= _linear(f"{head}.decoder.0", 8, width) | _norm(f"{head}.decoder.1", 8)
         found |= _linear(f"{head}.out_layer", n_leaves, 8)
-    found |= _linear("grad_reverse_discriminator_loss.decoder.0", width, width)
+    studies = "grad_reverse_discriminator_loss"
+    for number in (0, 3):
+        found |= _linear(f"{studies}.decoder.{number}", width, width) | _norm(f"{studies}.decoder.{number + 1}", width)
+    found |= _linear(f"{studies}.out_layer", 2, width)
     found |= _linear("mvc_decoder.gene2query", width, width) | _norm("mvc_decoder.norm", width)
     return found | _linear("mvc_decoder.pred_var_zero", 3 * width, width, bias=False)
 
@@ -229,6 +244,8 @@ def published_file(tmp_path, human_genes) -> Callable[..., Path]:
             "zinb": True,
             "mvc_decoder": "inner product",
             "num_batch_labels": 2,
+            "pred_embedding": list(classes)[:2],
+            "freeze_embeddings": True,
             "num_heads_kv": None,
             "drop_path_rate": 0,
             "prenorm": True,

@@ -6,8 +6,9 @@
 >>> sorted(set(adata.obs["cartogene_cell_type"]))[0]
 'B cell'
 
-`load` opens a checkpoint, `pp` prepares, `tl` embeds, labels, denoises and infers networks, `pl` draws, `datasets`
-gives cells to try things on, `run` does everything for one file; `genes` and `knowledge` say what is known of genes.
+`load` opens a checkpoint, `pp` prepares, `tl` embeds, labels, denoises, generates and infers networks, `pl` draws,
+`datasets` gives cells to try things on, `run` does everything for one file; `genes` and `knowledge` say what is known
+of genes.
 Nothing heavy is imported before it is touched.
 """
 

@@ -10,6 +10,7 @@ CartogeneError
 │   └── LeakError        a cell held out for testing is among those trained on
 ├── FileError            a file cannot be read, or a place cannot be written to
 ├── WeightsError         a checkpoint is damaged or does not fit the model
+├── OutOfMemoryError     the device has no room for the model, or for one cell
 └── ExtraError           an optional dependency is missing; names the extra that brings it
 
 Messages read ``what: found X, expected Y; do Z`` and name the file, the field or the dotted setting.
@@ -54,6 +55,10 @@ class FileError(CartogeneError, OSError):
 
 class WeightsError(CartogeneError, ValueError):
     """A checkpoint is damaged or does not fit the model."""
+
+
+class OutOfMemoryError(CartogeneError, MemoryError):
+    """The device has no room for the model, or for one cell."""
 
 
 class ExtraError(CartogeneError, ImportError):

@@ -5,6 +5,7 @@ bfloat16 is faster where the hardware has it; equal inputs may then differ in th
 """
 
 import contextlib
+import gc
 import os
 import resource
 import sys
@@ -14,6 +15,13 @@ from typing import Any, Literal
 from cartogene.errors import ConfigError
 
 Precision = Literal["float32", "bfloat16"]
+
+FULL = (
+    "out of memory",  # "CUDA out of memory. Tried to ...", "MPS backend out of memory (MPS allocated: ..."
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",  # Windows
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +104,26 @@ class Runtime:
 
 
 DEFAULT = Runtime()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Say whether an error means that a device, or this machine, has no memory left.
+
+    Only CUDA has a type for it; otherwise torch raises a RuntimeError that says so.
+    """
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in FULL)
+    )
+
+
+def free(device: Any) -> None:
+    """Give memory back to a torch device that nothing holds any more."""
+    import torch
+
+    gc.collect()
+    empty = getattr(getattr(torch, device.type, None), "empty_cache", None)
+    if empty is not None:  # the CPU has none
+        empty()
 
 
 def peak_memory() -> int:

@@ -29,3 +29,12 @@ class TestABatch:
     def test_needs_no_labels(self):
         one = torch.ones(1, 1)
         assert CellBatch(one.long(), one, one[0], one[0]).labels == {}
+
+    @pytest.mark.parametrize("hidden", [True, False], ids=["some hidden", "none hidden"])
+    def test_can_be_taken_apart(self, batch, hidden):
+        batch = dataclasses.replace(batch, hidden=batch.counts > 3) if hidden else batch
+        some = batch.take(slice(1, 4))
+        for name in ("genes", "counts", "depth", "total", *(["hidden"] if hidden else [])):
+            assert torch.equal(getattr(some, name), getattr(batch, name)[1:4])
+        assert torch.equal(some.labels["cell_type"], batch.labels["cell_type"][1:4])
+        assert (some.hidden is None) != hidden

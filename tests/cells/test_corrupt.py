@@ -117,6 +117,7 @@ class TestDownsampling:
         with pytest.raises(ConfigError, match="noise: found .*between 0 and 1"):
             downsample(torch.ones(1, 1), noise, rng())
 
+    @pytest.mark.parity
     @pytest.mark.skipif(not MOMENTS.exists(), reason="no scPRINT fixtures here")
     def test_has_the_moments_of_the_published_code(self):
         rows = [row for row in json.loads(MOMENTS.read_text()) if row["count"]]

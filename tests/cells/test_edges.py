@@ -248,6 +248,7 @@ def attributes_of(found: edges.CellEdges) -> list[np.ndarray]:
     return [a["regulation"], a["coexpression.linked"], a["chromosome"], a["coexpression.correlation"], code]
 
 
+@pytest.mark.parity
 class TestPublished:
     def test_chromosome_pairs_follow_the_rule(self, published, prior):
         graph = prior[1]

@@ -1,10 +1,14 @@
 """Which genes of a cell become tokens."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from cartogene import settings
 from cartogene.cells.select import Select, choose, gene_weights, weighted_keys
+from cartogene.errors import ConfigError
 
 
 @pytest.fixture
@@ -19,11 +23,14 @@ def some():
 SELECTS = [
     Select(expressed=e, unexpressed=u) for e, u in ((5, 5), (1, 0), (0, 7), (20, 20), (60, 60), (384, 128), (59, 1))
 ]
+SELECTS += [replace(select, by="count") for select in SELECTS]
 
 
 def plain(counts, measured, keys, select):
     """The same choice for one cell, written down as the docstring says it."""
     order = [np.argsort(-key, kind="stable") for key in keys]
+    if select.by == "count":
+        order[0] = sorted(order[0], key=lambda g: -counts[g])
     first = [g for g in order[0] if measured[g] and counts[g] > 0]
     second = [g for g in order[1] if measured[g] and counts[g] == 0]
     n_first = min(len(first), max(select.expressed, select.total - len(second)))
@@ -122,3 +129,25 @@ class TestGeneWeights:
 class TestSelect:
     def test_total_is_the_sum_of_both(self):
         assert Select(expressed=3, unexpressed=4).total == 7
+
+    def test_written_before_there_was_a_choice_prefers_genes_as_then(self):
+        select = settings.fill(Select, {"expressed": 3, "unexpressed": 4})
+        assert select == Select(expressed=3, unexpressed=4, by="preference")
+        assert settings.fill(Select, settings.to_dict(replace(select, by="count"))).by == "count"
+
+    def test_refuses_an_order_that_there_is_not(self):
+        with pytest.raises(ConfigError, match="by: found 'size', expected one of preference, count"):
+            Select(by="size")
+
+
+class TestByCount:
+    def test_the_highest_counts_come_first_and_only_equal_ones_go_by_keys(self):
+        counts, keys = np.array([[3, 9, 3, 0, 1, 3]], np.float32), np.array([[1, 0, 3, 4, 9, 2]], np.float32)
+        select = Select(expressed=3, unexpressed=1, by="count")
+        assert choose(counts, np.ones((1, 6), bool), (keys, keys), select).tolist() == [[1, 2, 5, 3]]
+
+    def test_counts_far_above_those_of_a_cell_keep_their_order(self):
+        counts = np.array([[3e7, 3e7 + 2, 1, 2e9]], np.float32)
+        keys = np.array([[9, 0, 1, 0]], np.float32)
+        chosen = choose(counts, np.ones((1, 4), bool), (keys, keys), Select(expressed=4, unexpressed=0, by="count"))
+        assert chosen.tolist() == [[3, 1, 0, 2]]

@@ -1,9 +1,10 @@
-"""The commands that look at cells or bring some: inspect, prepare, datasets."""
+"""The commands that look at cells or a model, or bring cells: inspect, prepare, verify, datasets."""
 
 import numpy as np
 import pytest
 
 from cartogene.cells.schema import read
+from cartogene.model import agree
 from cartogene.model.checkpoint import load
 
 
@@ -67,6 +68,22 @@ class TestPrepare:
         assert out.read_text() == "mine"
         assert cartogene("prepare", file, "--out", out, "--model", model, "--overwrite").exit_code == 0
         assert read(out).n_obs == 60
+
+
+class TestVerify:
+    def test_shows_every_output_and_says_that_all_agree(self, cartogene, model):
+        done = cartogene("verify", "--model", model, "--device", "cpu")
+        assert done.exit_code == 0
+        for word in ("on cpu, cell by cell", "gene states", "keys of layer 1", "cell_type: probabilities", "1e-04"):
+            assert word in done.stderr
+        assert "cpu in float32 and the CPU in float32 agree in 39 outputs" in done.stderr
+
+    def test_fails_where_one_differs(self, cartogene, model, monkeypatch):
+        found = [agree.Difference("on cpu", output, size, 1e-4) for output, size in (("one", 2e-4), ("two", 1e-5))]
+        monkeypatch.setattr(agree, "differences", lambda *_: iter(found))
+        done = cartogene("verify", "--model", model, "--device", "cpu", "--precision", "bfloat16")
+        assert done.exit_code == 1
+        assert "cpu in bfloat16 and the CPU in float32: 1 of 2 outputs differ" in done.stderr
 
 
 class TestDatasets:

@@ -52,8 +52,19 @@ class TestSurface:
         )
 
     def test_has_the_commands_of_the_main_job_and_its_parts(self):
-        wanted = {"run", "inspect", "prepare", "embed", "annotate", "denoise", "network", "pretrain", "datasets"}
-        wanted |= {"knowledge", "convert"}
+        wanted = {
+            "run",
+            "inspect",
+            "prepare",
+            "embed",
+            "annotate",
+            "denoise",
+            "generate",
+            "network",
+            "pretrain",
+            "datasets",
+        }
+        wanted |= {"knowledge", "convert", "verify"}
         assert wanted == {name.split()[1] for name in COMMANDS if " " in name}
 
 

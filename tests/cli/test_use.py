@@ -14,7 +14,7 @@ from cartogene.cells.schema import read
 from cartogene.cli import shared
 from cartogene.runtime import Runtime
 
-FILES = {"embed": "out.h5ad", "annotate": "out.h5ad", "denoise": "out.h5ad", "network": "out.parquet"}
+FILES = dict.fromkeys(("embed", "annotate", "denoise", "generate"), "out.h5ad") | {"network": "out.parquet"}
 
 
 @pytest.fixture(params=FILES)
@@ -101,12 +101,78 @@ class TestOneTask:
         assert "FileError: nowhere.h5ad: found no such file" in done.stderr
 
 
+class TestEmbed:
+    def test_takes_the_tokens_and_writes_each_and_the_logits(self, cartogene, file, model, tmp_path):
+        words = ("--tokens", "cell_type, base", "--each", "--logits")
+        assert cartogene("embed", file, "--out", tmp_path / "out.h5ad", "--model", model, *words).exit_code == 0
+        found = read(tmp_path / "out.h5ad")
+        keys = {"X_cartogene", *(f"X_cartogene_{name}" for name in ("base", "depth", "cell_type", "cell_type_logits"))}
+        assert set(found.obsm) == keys
+        wanted = (found.obsm["X_cartogene_cell_type"] + found.obsm["X_cartogene_base"]) / 2
+        assert np.allclose(found.obsm["X_cartogene"], wanted, atol=1e-6)
+
+    def test_of_tokens_that_are_not_there_names_those_that_are(self, cartogene, file, model, tmp_path):
+        done = cartogene("embed", file, "--out", tmp_path / "out.h5ad", "--model", model, "--tokens", "cell_type,sex")
+        assert done.exit_code == 1
+        assert "tokens: found 'cell_type', 'sex', expected one or more" in done.stderr
+        assert "base, depth, cell_type" in done.stderr
+
+
+class TestAnnotate:
+    def call(self, cartogene, file, published_file, tmp_path, *words):
+        return cartogene("annotate", file, "--out", tmp_path / "out.h5ad", "--model", published_file(), *words)
+
+    def test_takes_one_family_or_all(self, cartogene, file, published_file, tmp_path):
+        assert self.call(cartogene, file, published_file, tmp_path, "--family", "sex").exit_code == 0
+        assert {"cartogene_sex"} == set(read(tmp_path / "out.h5ad").obs) & {"cartogene_sex", "cartogene_disease"}
+        words = ("--family", "all", "--probabilities", "--overwrite")
+        assert self.call(cartogene, file, published_file, tmp_path, *words).exit_code == 0
+        found = read(tmp_path / "out.h5ad")
+        families = ("cell_type", "disease", "sex")
+        assert {f"cartogene_{family}" for family in families} <= set(found.obs)
+        assert {f"cartogene_{family}_probabilities" for family in families} == set(found.obsm)
+
+    def test_of_a_family_that_is_not_there_names_those_that_are(self, cartogene, file, published_file, tmp_path):
+        done = self.call(cartogene, file, published_file, tmp_path, "--family", "tissue")
+        assert done.exit_code == 1
+        assert "family: found 'tissue', this model labels cell_type, disease, sex" in done.stderr
+
+
+class TestGenerate:
+    def test_takes_genes_by_name_or_from_a_file_and_a_total(self, cartogene, file, model, tmp_path):
+        names = read(file).var_names[[4, 9, 2]]
+        (tmp_path / "genes.txt").write_text("\n".join(names) + "\n")
+        for genes in (", ".join(names), tmp_path / "genes.txt"):
+            words = ("--genes", genes, "--total", 50, "--overwrite")
+            assert cartogene("generate", file, "--out", tmp_path / "out.h5ad", "--model", model, *words).exit_code == 0
+            layer = read(tmp_path / "out.h5ad").layers["cartogene_generated"]
+            assert np.flatnonzero(np.isfinite(layer).all(0)).tolist() == [2, 4, 9]
+            assert np.allclose(np.nansum(layer, 1), 50, rtol=1e-4)
+
+    def test_of_genes_that_are_not_there_names_them(self, cartogene, file, model, tmp_path):
+        done = cartogene("generate", file, "--out", tmp_path / "out.h5ad", "--model", model, "--genes", "no1,no2")
+        assert done.exit_code == 1
+        assert "found 2 of 2 names that cannot be taken: 'no1' (unknown), 'no2' (unknown)" in done.stderr
+
+
 class TestDenoise:
+    def test_takes_the_depth_and_dropout(self, cartogene, file, model, tmp_path):
+        words = ("--genes", 30, "--depth-mult", 4, "--dropout")
+        assert cartogene("denoise", file, "--out", tmp_path / "out.h5ad", "--model", model, *words).exit_code == 0
+        wanted = cg.tl.denoise(read(file), str(model), genes=30, depth_mult=4, dropout=True)
+        found = read(tmp_path / "out.h5ad").layers["cartogene_denoised"]
+        assert np.array_equal(found, wanted.layers["cartogene_denoised"], equal_nan=True)
+
     def test_takes_the_number_of_genes(self, cartogene, file, model, tmp_path):
         assert (
             cartogene("denoise", file, "--out", tmp_path / "out.h5ad", "--model", model, "--genes", 30).exit_code == 0
         )
         assert np.isfinite(read(tmp_path / "out.h5ad").layers["cartogene_denoised"]).all(0).sum() == 30
+
+    def test_takes_many_genes_by_name(self, cartogene, file, model, tmp_path):
+        words = ("--genes", ",".join(read(file).var_names))
+        assert cartogene("denoise", file, "--out", tmp_path / "out.h5ad", "--model", model, *words).exit_code == 0
+        assert np.isfinite(read(tmp_path / "out.h5ad").layers["cartogene_denoised"]).all()
 
     def test_of_no_genes_is_refused(self, cartogene, file, model, tmp_path):
         done = cartogene("denoise", file, "--out", tmp_path / "out.h5ad", "--model", model, "--genes", 0)

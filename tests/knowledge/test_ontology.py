@@ -168,6 +168,7 @@ class TestOrdering:
         with pytest.raises(ConfigError, match="^ontology term: found 'Y:1', which"):
             cells.hierarchy(["moved"])
 
+    @pytest.mark.parity
     @pytest.mark.skipif(not FIXTURE.is_file(), reason="needs ../shared/fixtures, which are not here")
     @pytest.mark.parametrize("family", ["tissue_ontology_term_id", "cell_type_ontology_term_id"])
     def test_agrees_with_the_hierarchy_of_scprint(self, family):

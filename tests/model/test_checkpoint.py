@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 
 import cartogene
-from cartogene.errors import FileError
+from cartogene.errors import FileError, WeightsError
 from cartogene.model.checkpoint import Checkpoint, load, save, shipped
 
 
@@ -44,6 +44,19 @@ class TestARoundTrip:
             sizes = [sum(f.get_tensor(k).nbytes for k in f.keys()) for f in (small, large)]  # noqa: SIM118
         assert sizes[0] * 2 == sizes[1]
 
+    def test_keeps_which_tokens_are_the_embedding(self, checkpoint, written, tmp_path):
+        assert load(written).embedding == ()
+        saying = replace(checkpoint, embedding=("cell_type", "base"))
+        assert load(save(saying, tmp_path / "saying.safetensors")).embedding == ("cell_type", "base")
+
+    def test_of_a_file_that_does_not_say_is_that_all_tokens_are_the_embedding(self, forge):
+        assert load(forge(lambda meta: meta.pop("embedding"))).embedding == ()
+
+    @pytest.mark.parametrize("names", [["sex"], ["base", "base"], "base", None, [1], [["base"]], {"base": 1}], ids=repr)
+    def test_of_an_embedding_that_is_no_list_of_its_tokens_is_refused(self, forge, names):
+        with pytest.raises(WeightsError, match="embedding|cannot be used"):
+            load(forge(lambda meta: meta.update(embedding=names)))
+
     def test_gives_a_model_ready_to_use(self, written):
         model = load(written).model
         assert not model.training
@@ -71,7 +84,7 @@ class TestTheFile:
         with safe_open(written, "np") as file:
             meta = json.loads(file.metadata()["cartogene"])
             names = list(file.keys())
-        assert set(meta) == {"format", "settings", "vocabulary", "labels", "select", "card"}
+        assert set(meta) == {"format", "settings", "vocabulary", "labels", "select", "card", "embedding"}
         assert meta["format"] == 1
         assert set(meta["vocabulary"]) == {"organism", "ids", "symbols"}
         assert set(meta["labels"]["cell_type"]) == {"leaves", "groups", "members", "names"}

@@ -14,7 +14,7 @@ from cartogene.errors import ExtraError, FileError, WeightsError
 from cartogene.model import hub
 from cartogene.model.checkpoint import load, save
 from cartogene.model.convert import verify
-from cartogene.nn.distributions import Memberships
+from cartogene.nn.distributions import Leaves, Memberships
 
 FIXTURES = Path(__file__).resolve().parents[3] / "shared" / "fixtures" / "scprint"
 SETS = sorted(path.parent for path in FIXTURES.glob("*/model.ckpt"))
@@ -36,7 +36,7 @@ def said(checkpoint, batch=None) -> dict[str, torch.Tensor]:
         out = checkpoint.model(batch or some_cells(checkpoint))
     found = {f"token {name}": out.cell[:, i] for i, name in enumerate(checkpoint.model.config.cell_tokens)}
     for name, head in out.heads.items():
-        found |= {name: head.logits} if isinstance(head, Memberships) else {name: head.mean}
+        found |= {name: head.logits} if isinstance(head, (Memberships, Leaves)) else {name: head.mean}
     return found | {"gene": out.gene}
 
 
@@ -46,6 +46,7 @@ def same(found, expected) -> None:
         assert (found[name] - value).abs().max() <= 1e-5 * value.abs().max(), name
 
 
+@pytest.mark.parity
 @pytest.mark.skipif(not SETS, reason="the reference outputs are not here: ../shared/fixtures/scprint")
 class TestAPublishedFile:
     @pytest.fixture(params=SETS, ids=lambda place: place.name)
@@ -59,19 +60,44 @@ class TestAPublishedFile:
         for checkpoint in (converted, load(save(converted, tmp_path / "again.safetensors"))):
             with torch.no_grad():
                 out = checkpoint.model(batch)
-            counts, asked = out.heads["counts"], out.heads["query"]
             found = {"cell_embs": out.cell, "gene_embedding": out.gene}
-            for prefix, head in (("", counts), ("mvc_", asked)):
+            for prefix, head in (("", out.heads["counts"]), ("mvc_", out.heads.get("query"))):
                 base = getattr(head, "base", head)
-                found[f"{prefix}mean"] = base.mean
-                if hasattr(base, "dispersion"):
-                    found[f"{prefix}disp"] = base.dispersion
-                if hasattr(head, "dropout"):
-                    found[f"{prefix}zero_logits"] = head.dropout
-            found |= {f"cls_output_{family}{SUFFIX}": out.heads[family].logits for family in checkpoint.labels}
+                found |= {
+                    f"{prefix}{name}": getattr(part, ours)
+                    for name, part, ours in (
+                        ("mean", base, "mean"),
+                        ("disp", base, "dispersion"),
+                        ("zero_logits", head, "dropout"),
+                    )
+                    if hasattr(part, ours)
+                }
+            families = json.loads((place / "hparams.json").read_text())["classes"]
+            found |= {f"cls_output_{name}": out.heads[name.removesuffix(SUFFIX)].logits for name in families}
+            asked = {name for name in expected if name.startswith(("base/mean", "base/mvc_", "base/cls_", "base/disp"))}
+            assert {name.partition("/")[2] for name in asked} <= found.keys()
             for name, value in found.items():
                 reference = expected[f"base/{name}"]
                 assert (value - reference).abs().max() <= 1e-5 * reference.abs().max(), name
+
+    def test_gives_the_published_embedding_and_labels(self, place):
+        given, expected = load_file(place / "inputs.safetensors"), load_file(place / "outputs.safetensors")
+        checkpoint = load(place / "model.ckpt")
+        batch = CellBatch(given["genes"].long() + 1, given["x"], given["depth"], given["x"].sum(1))
+        with torch.no_grad():
+            out = checkpoint.model(batch)
+        tokens = [checkpoint.model.config.cell_tokens.index(name) for name in checkpoint.embedding]
+        reference = expected["predict/embs"]
+        assert (out.cell[:, tokens].mean(1) - reference).abs().max() <= 1e-5 * reference.abs().max()
+        labels = torch.stack([out.heads[family].logits.argmax(1) for family in checkpoint.labels], 1)
+        assert torch.equal(labels, expected["predict/class"].long())
+
+    def test_leaves_no_tensor_aside(self, place):
+        checkpoint, weights = load(place / "model.ckpt"), load_file(place / "weights.safetensors")
+        assert checkpoint.card["left_aside"] == []
+        if "grad_reverse_discriminator_loss.out_layer.bias" in weights:
+            last = checkpoint.model.heads["dataset"].layers[6]
+            assert torch.equal(last.bias, weights["grad_reverse_discriminator_loss.out_layer.bias"])
 
     def test_brings_its_genes_and_labels(self, place):
         settings = json.loads((place / "hparams.json").read_text())
@@ -82,8 +108,8 @@ class TestAPublishedFile:
             terms = {int(code): term for code, term in settings["label_decoders"][family].items() if int(code) >= 0}
             assert dict(enumerate(hierarchy.terms)) == terms
             assert len(hierarchy.leaves) == n_leaves
-            groups = {n_leaves + i: list(m) for i, m in enumerate(hierarchy.members)}
-            assert groups == {int(k): v for k, v in settings["labels_hierarchy"].get(family, {}).items()}
+            groups = {n_leaves + i: set(m) for i, m in enumerate(hierarchy.members)}
+            assert groups == {int(k): set(v) for k, v in settings["labels_hierarchy"].get(family, {}).items()}
 
 
 def as_it_is(content):
@@ -115,7 +141,39 @@ def means_alone(content):
     weights["mvc_decoder.pred_var_zero.weight"] = weights["mvc_decoder.pred_var_zero.weight"][:16]
 
 
-@pytest.mark.parametrize("change", [as_it_is, logs_and_shared_keys, deeper_label_heads, means_alone])
+def three_layers_for_a_count(content):
+    weights = content["state_dict"]
+    weights["expr_encoder.encoder.5.weight"] = torch.arange(16.0) / 16
+    weights["expr_encoder.encoder.5.bias"] = torch.arange(16.0) / 8 - 1
+    weights["expr_encoder.encoder.8.weight"] = torch.eye(16) * 2
+    weights["expr_encoder.encoder.8.bias"] = torch.arange(16.0)
+
+
+def bare_label_heads(content):
+    settings, weights = content["hyper_parameters"], content["state_dict"]
+    settings["layers_cls"] = []
+    for name, n_leaves in settings["classes"].items():
+        for n in (0, 1):
+            del weights[f"cls_decoders.{name}.decoder.{n}.weight"], weights[f"cls_decoders.{name}.decoder.{n}.bias"]
+        weights[f"cls_decoders.{name}.out_layer.weight"] = torch.arange(16.0 * n_leaves).view(n_leaves, 16).cos()
+
+
+def genes_that_learn(content):
+    content["hyper_parameters"]["freeze_embeddings"] = False
+
+
+VARIANTS = [
+    as_it_is,
+    logs_and_shared_keys,
+    deeper_label_heads,
+    bare_label_heads,
+    means_alone,
+    three_layers_for_a_count,
+    genes_that_learn,
+]
+
+
+@pytest.mark.parametrize("change", VARIANTS)
 def test_a_converted_model_says_what_plain_functions_over_the_tensors_of_the_file_say(plain, published_file, change):
     path = published_file(change)
     checkpoint, content = load(path), torch.load(path, weights_only=True)
@@ -132,6 +190,61 @@ def test_a_converted_model_says_what_plain_functions_over_the_tensors_of_the_fil
     same(found, {name: expected[name] for name in found})
 
 
+class TestWhatOnlyTrainingAsks:
+    """The network that tells studies apart, and vectors of genes that move."""
+
+    STUDIES = "grad_reverse_discriminator_loss"
+
+    def test_comes_along_as_a_head_that_says_what_it_said(self, plain, published_file):
+        path = published_file()
+        checkpoint, weights = load(path), torch.load(path, weights_only=True)["state_dict"]
+        with torch.no_grad():
+            out = checkpoint.model(some_cells(checkpoint))
+        told = out.cell[:, 2:].mean(1)
+        for linear, norm in ((0, 1), (3, 4)):
+            told = plain.linear(weights, f"{self.STUDIES}.decoder.{linear}", told)
+            told = plain.norm(weights, f"{self.STUDIES}.decoder.{norm}", told)
+            told = torch.where(told > 0, told, 0.01 * told)
+        expected = plain.linear(weights, f"{self.STUDIES}.out_layer", told).log_softmax(1)
+        torch.testing.assert_close(out.heads["dataset"].logits, expected, atol=1e-5, rtol=1e-5)
+        assert "dataset" not in checkpoint.labels
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda w, at: w.pop(f"{at}.decoder.3.bias"),
+            lambda w, at: w.update({f"{at}.decoder.6.weight": torch.ones(16, 16)}),
+            lambda w, at: w.update({f"{at}.out_layer.weight": torch.ones(2, 8)}),
+            lambda w, at: w.update(
+                {f"{at}.out_layer.weight": torch.ones(0, 16), f"{at}.out_layer.bias": torch.ones(0)}
+            ),
+        ],
+        ids=["not whole", "deeper", "of another width", "of no study"],
+    )
+    def test_is_left_aside_and_said_where_it_is_of_another_form(self, published_file, change):
+        checkpoint = load(published_file(lambda content: change(content["state_dict"], self.STUDIES)))
+        assert "dataset" not in checkpoint.model.heads
+        assert len(checkpoint.card["left_aside"]) in {9, 10, 11}
+        assert all(name.startswith(self.STUDIES) for name in checkpoint.card["left_aside"])
+        assert "tells studies apart is left aside" in checkpoint.card["notes"][0]
+        whole = said(load(published_file()))
+        del whole["dataset"]
+        same(said(checkpoint), whole)
+
+    def test_is_left_aside_where_a_label_family_has_its_name(self, published_file):
+        checkpoint = load(published_file(families=("dataset", "sex")))
+        assert isinstance(checkpoint.model(some_cells(checkpoint)).heads["dataset"], Memberships)
+        assert len(checkpoint.card["left_aside"]) == 10
+
+    def test_vectors_that_were_not_frozen_can_be_trained_on_and_say_the_same(self, published_file, tmp_path):
+        frozen, free = load(published_file()), load(published_file(genes_that_learn))
+        again = load(save(free, tmp_path / "free.safetensors"))
+        for checkpoint in (free, again):
+            assert all(torch.equal(value, said(frozen)[name]) for name, value in said(checkpoint).items())
+        learned = {name for name, _ in free.model.named_parameters()}
+        assert learned - {name for name, _ in frozen.model.named_parameters()} == {"genes.0.shift"}
+
+
 class TestWhatComesAlong:
     def test_two_organisms_symbols_labels_and_where_it_is_from(self, published_file):
         checkpoint = load(published_file())
@@ -146,19 +259,17 @@ class TestWhatComesAlong:
         assert len(card["source"]["sha256"]) == 64
         assert card["source"]["epoch"] == 3
         assert card["hyper_parameters"]["prenorm"] is True
-        assert all(name.startswith("grad_reverse") for name in card["left_aside"])
+        assert card["left_aside"] == []
         assert card["notes"] == []
+        assert checkpoint.embedding == ("cell_type", "disease")
         assert checkpoint.reference == {}
 
     def test_is_saved_whole_in_our_format(self, published_file, tmp_path):
         checkpoint = load(published_file())
         again = load(save(checkpoint, tmp_path / "small.safetensors"))
         same(said(again), said(checkpoint))
-        assert (again.vocabulary, again.labels, again.card) == (
-            checkpoint.vocabulary,
-            checkpoint.labels,
-            checkpoint.card,
-        )
+        for name in ("vocabulary", "labels", "select", "card", "embedding"):
+            assert getattr(again, name) == getattr(checkpoint, name), name
 
     def test_numbers_of_numpy_are_read(self, published_file):
         def change(content):
@@ -198,7 +309,7 @@ class TestWhatComesAlong:
             content["hyper_parameters"] |= {"mvc_decoder": "None", "gene_pos_enc": []}
 
         config = load(published_file(change)).model.config
-        assert [head.name for head in config.heads] == ["counts", "cell_type", "disease", "sex"]
+        assert [head.name for head in config.heads] == ["counts", "cell_type", "disease", "sex"]  # and no "dataset"
         assert [part.source for part in config.genes] == ["proteins"]
 
     def test_its_numbers_to_compare_are_the_same_every_time(self, published_file, tmp_path):

@@ -14,6 +14,7 @@ from cartogene.model import presets
 from cartogene.model.cell_model import CellModel
 from cartogene.model.checkpoint import Checkpoint, build, load, save
 from cartogene.nn.distributions import Counts, LogShares, ZeroInflated
+from cartogene.nn.heads.adversary import Adversary
 from cartogene.train.objectives.denoise import Denoise
 
 
@@ -177,6 +178,9 @@ class TestEveryPreset:
             assert torch.equal(read(back.model, batch)[name], value), name
 
 
+LAST_OF_LABELS = {"heads.cell_type.layers.1", "heads.sex.layers.1"}
+
+
 class TestScprint:
     @pytest.mark.parametrize(
         ("size", "n_parameters"), [("small", 0.93e6), ("medium", 6.85e6), ("large", 52.6e6)], ids=str
@@ -229,6 +233,31 @@ class TestScprint:
             seen.append({name: loss.item() for name, loss in losses.items()})
         assert all(seen[-1][name] < 0.95 * seen[0][name] for name in ("counts", "query"))
         assert {type(head) for head in model(batch).heads.values()} == {kind}
+
+    def test_starts_from_the_published_values(self):
+        """Linear layers at 0.02, those that end a branch at less, tokens at 1; to label heads little is met."""
+        torch.manual_seed(0)
+        config = presets.scprint(presets.Shape(3, 4, 128, (96,)), families=("cell_type", "sex"))
+        groups = {name: np.zeros((0, 40), bool) for name in ("cell_type", "sex")}
+        model = replace(config, heads=(*config.heads, Adversary.Config(studies=40))).build(n_genes=3, groups=groups)
+        linear = {name: layer for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)}
+        assert len(linear) == 2 * 2 + 3 * 4 + 3 + 2 + 2 * 2 + 3
+        for name, layer in linear.items():
+            ends = name.endswith((".out", ".down"))
+            assert layer.weight.std().item() == pytest.approx(0.02 / 6**0.5 if ends else 0.02, rel=0.2), name
+            assert abs(layer.weight.mean().item()) < 0.01, name
+            if layer.bias is not None:
+                assert (layer.bias == (-0.13 if name in LAST_OF_LABELS else 0)).all(), name
+        for norm in (layer for layer in model.modules() if isinstance(layer, torch.nn.LayerNorm)):
+            assert (norm.weight == 1).all()
+            assert (norm.bias == 0).all()
+        assert model.cell[[0, 2, 3]].std().item() == pytest.approx(1, rel=0.1)
+        assert (model.cell[1] == 0).all()  # the depth token is what its own part makes of the depth
+
+    def test_of_settings_stored_before_tokens_had_a_spread_is_what_it_was(self):
+        stored = settings.to_dict(presets.tiny())
+        del stored["cell_spread"], stored["heads"][0]["spread"], stored["heads"][1]["spread"]
+        assert settings.from_dict(stored) == presets.tiny()
 
     def test_learns_its_protein_features_only_where_asked_to(self, vocabulary):
         shape = presets.Shape(1, 2, 16, ())

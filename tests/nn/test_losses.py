@@ -172,6 +172,7 @@ def published(request):
     return Published(FIXTURES / request.param)
 
 
+@pytest.mark.parity
 class TestThePublishedFunctions:
     """Each value of ``function/``; that of the discriminator stands with the head that is one."""
 

@@ -7,11 +7,23 @@ import numpy as np
 import pytest
 import torch
 
+from cartogene import tl
 from cartogene.errors import CellError, ConfigError
 from cartogene.model import reference
-from cartogene.tasks import annotate
+from cartogene.model.checkpoint import load
+from cartogene.tasks import annotate, annotate_all
 from cartogene.tasks.annotate import OUTSIDE
 from cartogene.tasks.apply import shelve, states
+
+
+def spied(function, calls):
+    """The same function, which puts down that it was called."""
+
+    def call(*given, **more):
+        calls.append(1)
+        return function(*given, **more)
+
+    return call
 
 
 @pytest.fixture
@@ -54,6 +66,76 @@ class TestLabels:
     def test_of_a_family_that_the_model_does_not_know_are_refused(self, familiar, cells):
         with pytest.raises(ConfigError, match=r"family: found 'tissue', this model labels cell_type; choose"):
             annotate(familiar, cells, family="tissue")
+
+
+class TestBest:
+    def test_lists_the_most_probable_leaves_of_every_cell_in_their_order(self, tolerant, cells, hierarchy):
+        found = annotate(tolerant, cells)
+        table = found.best(2)
+        assert list(table.columns) == ["cell", "rank", "label", "term", "probability"]
+        assert table["cell"].tolist() == [cell for cell in range(60) for _ in range(2)]
+        assert table["rank"].tolist() == [1, 2] * 60
+        for cell in (0, 31):
+            order = sorted(range(3), key=lambda leaf: -found.probabilities[cell, leaf])[:2]
+            rows = table[table["cell"] == cell]
+            assert rows["term"].tolist() == [hierarchy.leaves[leaf] for leaf in order]
+            assert rows["label"].tolist() == [hierarchy.names[leaf] for leaf in order]
+            assert rows["probability"].tolist() == [found.probabilities[cell, leaf] for leaf in order]
+        assert table["label"][::2].tolist() == found.table["closest"].tolist()
+
+    def test_lists_all_leaves_if_there_are_no_more(self, tolerant, cells):
+        table = annotate(tolerant, cells).best(99)
+        assert len(table) == 60 * 3
+        assert np.allclose(table.groupby("cell")["probability"].sum(), 1, atol=1e-6)
+
+    def test_of_equally_probable_leaves_the_first_counts(self, tolerant, cells):
+        found = replace(annotate(tolerant, cells), probabilities=np.full((60, 3), 0.5, np.float32))
+        assert found.best(1)["term"].unique().tolist() == ["CL:0000236"]
+
+    def test_of_no_leaves_is_refused(self, tolerant, cells):
+        with pytest.raises(ConfigError, match="n_leaves: found 0, expected at least 1"):
+            annotate(tolerant, cells).best(0)
+
+
+class TestAllFamilies:
+    @pytest.fixture
+    def published(self, published_file):
+        return load(published_file())
+
+    def test_are_labelled_in_one_pass_as_one_by_one(self, published, cells, monkeypatch):
+        passes = []
+        monkeypatch.setattr(published.model, "forward", spied(published.model.forward, passes))
+        found = annotate_all(published, cells)
+        in_one = len(passes)
+        assert list(found) == ["cell_type", "disease", "sex"]
+        for family, annotation in found.items():
+            alone = annotate(published, cells, family=family)
+            assert annotation.table.equals(alone.table)
+            assert (annotation.probabilities == alone.probabilities).all()
+        assert len(passes) == 4 * in_one
+
+    def test_are_written_one_beside_the_other(self, published, cells, tmp_path):
+        tl.annotate(cells, published, family="all", probabilities=True).write_h5ad(tmp_path / "cells.h5ad")
+        again = anndata.read_h5ad(tmp_path / "cells.h5ad")
+        assert again.uns["cartogene"]["annotate"]["families"].tolist() == ["cell_type", "disease", "sex"]
+        for family, annotation in annotate_all(published, cells).items():
+            assert again.obs[f"cartogene_{family}"].tolist() == annotation.table["label"].tolist()
+            key = f"cartogene_{family}_probabilities"
+            assert (again.obsm[key] == annotation.probabilities).all()
+            assert again.uns["cartogene"]["columns"][key].tolist() == list(published.labels[family].leaves)
+
+    def test_of_which_one_is_asked_for_are_not_written(self, published, cells):
+        tl.annotate(cells, published, family="disease")
+        assert [key for key in cells.obs if key.startswith("cartogene")][0] == "cartogene_disease"
+        assert not {"cartogene_cell_type", "cartogene_sex"} & set(cells.obs)
+        assert not cells.obsm
+
+    def test_probabilities_are_of_each_leaf_by_itself_where_the_model_asks_so(self, published, cells):
+        seen = states(published, shelve(cells, published))
+        found = annotate(published, cells, seen=seen, family="disease")
+        assert np.allclose(found.probabilities, 1 / (1 + np.exp(-seen.logits["disease"])), atol=1e-6)
+        assert not np.allclose(found.probabilities.sum(1), 1, atol=1e-2)
+        assert (found.table["closest"] == np.array(found.hierarchy.names)[seen.logits["disease"].argmax(1)]).all()
 
 
 class TestOutside:

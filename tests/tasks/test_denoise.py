@@ -5,9 +5,10 @@ import pytest
 
 from cartogene.cells.collection import join
 from cartogene.cells.prepare import prepare
-from cartogene.errors import CellError, ConfigError
+from cartogene.errors import CellError, ConfigError, GeneError
+from cartogene.runtime import DEFAULT
 from cartogene.tasks import denoise
-from cartogene.tasks.apply import shelve
+from cartogene.tasks.apply import forward, shelve
 from cartogene.tasks.denoise import log_normalised, most_variable
 
 
@@ -50,13 +51,48 @@ class TestExpectedCounts:
         assert list(found.ids) == list(familiar.vocabulary.id(found.genes))
         assert (found.genes == most_variable(shelve(cells, familiar), 25)).all()
 
-    def test_are_finite_and_not_negative_and_share_out_no_more_than_was_counted(self, familiar, cells):
+    def test_are_not_negative_and_share_out_what_was_counted(self, familiar, cells):
         found = denoise(familiar, cells, genes=25)
         counted = shelve(cells, familiar).counts[:, found.genes].toarray().sum(1)
-        assert np.isfinite(found.values).all()
         assert (found.values >= 0).all()
-        assert (found.values.sum(1) <= counted * (1 + 1e-5)).all()
-        assert (found.values.sum(1) > 0).any()
+        assert np.allclose(found.values.sum(1), counted, rtol=1e-5)
+        assert (counted > 0).any()
+
+    def test_with_dropout_are_fewer_by_what_gets_lost(self, familiar, cells):
+        lost = denoise(familiar, cells, genes=25, dropout=True)
+        whole = denoise(familiar, cells, genes=25)
+        shelf = shelve(cells, familiar)
+        (_, _, outputs), *_ = forward(familiar, shelf, DEFAULT, genes=whole.genes)
+        kept = 1 / (1 + np.exp(outputs.heads["counts"].dropout.numpy()))
+        assert np.allclose(lost.values, whole.values * kept, rtol=1e-4)
+        assert (lost.facts["dropout"], whole.facts["dropout"]) == (True, False)
+        assert lost.values.sum() < 0.99 * whole.values.sum()
+
+    def test_of_deeper_cells_share_out_more_and_the_model_is_told(self, familiar, cells):
+        found = denoise(familiar, cells, genes=25, depth_mult=10)
+        counted = shelve(cells, familiar).counts[:, found.genes].toarray().sum(1)
+        assert np.allclose(found.values.sum(1), 10 * counted, rtol=1e-5)
+        assert found.facts["depth_mult"] == 10
+        assert not np.allclose(found.values, 10 * denoise(familiar, cells, genes=25).values, rtol=1e-4)
+        cells.obs["n_counts"] = 10 * np.asarray(cells.X.sum(1)).ravel()
+        assert np.allclose(found.values, 10 * denoise(familiar, cells, genes=found.ids).values, rtol=1e-5)
+
+    @pytest.mark.parametrize("depth_mult", [0, -1.0, np.nan, np.inf])
+    def test_at_no_depth_are_refused(self, familiar, cells, depth_mult):
+        with pytest.raises(ConfigError, match=f"depth_mult: found {depth_mult}, expected a number above 0"):
+            denoise(familiar, cells, depth_mult=depth_mult)
+
+    def test_of_genes_by_name_stand_in_the_order_asked_for(self, familiar, cells, human_genes):
+        symbols = cells.var_names[[7, 200, 3]]
+        found = denoise(familiar, cells, genes=[symbols[0], human_genes.index[200], symbols[2].lower()])
+        assert list(familiar.vocabulary.symbol(found.genes)) == list(symbols)
+        turned = denoise(familiar, cells, genes=symbols[::-1])
+        assert np.allclose(turned.values[:, ::-1], found.values, rtol=1e-4)
+
+    def test_of_a_gene_that_was_not_measured_are_refused(self, familiar, cells):
+        other = next(symbol for symbol in familiar.vocabulary.symbols if symbol not in set(cells.var_names))
+        with pytest.raises(GeneError, match=rf"1 of 2 names that cannot be taken: '{other}' \(not measured in every"):
+            denoise(familiar, cells, genes=[cells.var_names[0], other])
 
     def test_of_a_cell_without_counts_are_next_to_zero(self, familiar, cells):
         counts = cells.X.tolil()

@@ -1,9 +1,12 @@
-"""A vector per cell, and a map of them for pictures."""
+"""A vector per cell, what it is made from, and a map of the cells for pictures."""
 
+from dataclasses import replace
+
+import anndata
 import numpy as np
 import pytest
 
-from cartogene.errors import CellError
+from cartogene.errors import CellError, ConfigError
 from cartogene.tasks import embed, umap
 from cartogene.tasks.apply import shelve, states
 from cartogene.tasks.embed import Embedding
@@ -51,6 +54,57 @@ class TestEmbedding:
         with pytest.raises(CellError, match="found 60 cells, but this AnnData has 59"):
             embed(familiar, cells).to_anndata(fewer)
         assert everything(fewer) == before
+
+
+class TestTokens:
+    @pytest.mark.parametrize("tokens", [["cell_type"], ("cell_type", "base"), "depth"], ids=["one", "two", "a text"])
+    def test_asked_for_are_those_whose_mean_is_the_vector(self, familiar, cells, tokens):
+        found = embed(familiar, cells, tokens=tokens)
+        names = [tokens] if isinstance(tokens, str) else list(tokens)
+        assert found.facts["tokens"] == names
+        assert np.allclose(found.vectors, sum(found.tokens[name] for name in names) / len(names), atol=1e-6)
+
+    def test_are_by_default_those_that_the_model_says(self, familiar, cells):
+        saying = replace(familiar, embedding=("cell_type", "base"))
+        found = embed(saying, cells)
+        assert found.facts["tokens"] == ["cell_type", "base"]
+        assert (found.vectors == embed(familiar, cells, tokens=["cell_type", "base"]).vectors).all()
+        assert embed(saying, cells, tokens=["depth"]).facts["tokens"] == ["depth"]
+        assert embed(familiar, cells).facts["tokens"] == ["base", "depth", "cell_type"]
+
+    @pytest.mark.parametrize("tokens", [[], "", ["sex"], ["base", "base"], ["base", "disease"]], ids=repr)
+    def test_that_are_none_unknown_or_named_twice_are_refused_with_those_there_are(self, familiar, cells, tokens):
+        with pytest.raises(ConfigError, match=r"tokens: found .* cell tokens of this model: base, depth, cell_type"):
+            embed(familiar, cells, tokens=tokens)
+
+    def test_are_each_given_by_itself_without_a_copy(self, familiar, cells):
+        seen = states(familiar, shelve(cells, familiar))
+        found = embed(familiar, cells, seen=seen, tokens=["cell_type"])
+        assert list(found.tokens) == ["base", "depth", "cell_type"]
+        assert all(np.shares_memory(states, seen.cell) for states in found.tokens.values())
+        assert (found.tokens["depth"] == seen.cell[:, 1]).all()
+
+    def test_and_logits_are_written_on_request_and_survive_a_file(self, familiar, cells, everything, tmp_path):
+        before = set(everything(cells))
+        found = embed(familiar, cells)
+        found.to_anndata(cells, each=True, logits=True)
+        assert set(everything(cells)) - before == {
+            *(f"obsm[X_cartogene{name}]" for name in ("", "_base", "_depth", "_cell_type", "_cell_type_logits")),
+            "uns[cartogene][embed]",
+            "uns[cartogene][columns]",
+        }
+        cells.write_h5ad(tmp_path / "cells.h5ad")
+        again = anndata.read_h5ad(tmp_path / "cells.h5ad")
+        assert (again.obsm["X_cartogene_depth"] == found.tokens["depth"]).all()
+        assert (again.obsm["X_cartogene_cell_type_logits"] == found.logits["cell_type"]).all()
+        columns = again.uns["cartogene"]["columns"]["X_cartogene_cell_type_logits"]
+        assert columns.tolist() == list(familiar.labels["cell_type"].leaves)
+        assert again.uns["cartogene"]["embed"]["tokens"].tolist() == list(found.tokens)
+
+    def test_logits_are_those_of_the_probabilities(self, familiar, cells):
+        seen = states(familiar, shelve(cells, familiar))
+        found = embed(familiar, cells, seen=seen)
+        assert np.allclose(np.exp(found.logits["cell_type"]), seen.leaves["cell_type"], atol=1e-6)
 
 
 class TestMap:

@@ -32,3 +32,9 @@ class CellBatch:
         return replace(
             self, **moved, hidden=hidden, labels={name: code.to(device) for name, code in self.labels.items()}
         )
+
+    def take(self, rows: slice) -> "CellBatch":
+        """Return some of the cells, with the genes they have here."""
+        taken = {name: getattr(self, name)[rows] for name in ("genes", "counts", "depth", "total")}
+        hidden = None if self.hidden is None else self.hidden[rows]
+        return replace(self, **taken, hidden=hidden, labels={name: code[rows] for name, code in self.labels.items()})

@@ -10,13 +10,16 @@ from cartogene.errors import ConfigError
 def thin(counts: Float[Tensor, "B T"], keep: Float[Tensor, "B 1"], rng: torch.Generator) -> Float[Tensor, "B T"]:
     """Keep every molecule with probability `keep`, as a shallower sequencing run would.
 
+    Random numbers are drawn where `rng` lies, so that devices agree.
+
     Examples
     --------
     >>> rng = torch.Generator().manual_seed(0)
     >>> thin(torch.full((1, 3), 100.0), torch.tensor([[1.0]]), rng)
     tensor([[100., 100., 100.]])
     """
-    return torch.binomial(counts, keep.expand_as(counts).contiguous(), generator=rng)
+    chance = keep.to(rng.device).expand(counts.shape).contiguous()
+    return torch.binomial(counts.to(rng.device), chance, generator=rng).to(counts)
 
 
 def downsample(counts: Float[Tensor, "B T"], noise: float, rng: torch.Generator) -> Float[Tensor, "B T"]:

@@ -124,12 +124,25 @@ def recover(matrix: Any) -> Recovered | None:
     values = to_csr(matrix, dtype=np.float64 if matrix.dtype == np.float64 else np.float32)
     kinds = [kind for kind in INVERSES if "log" not in kind or values.data.max(initial=0) < HIGHEST_LOG]
     for per_cell in (False, True):  # what is whole once the logarithm is undone needs no division
+        if per_cell and _printed(values):
+            kinds = [kind for kind in kinds if "log" in kind]
         tried = {kind: _round(values, INVERSES[kind], per_cell=per_cell) for kind in kinds}
         good = {kind: rounded for kind, rounded in tried.items() if rounded is not None}
         if good:
             kind, (counts, residual) = min(good.items(), key=lambda item: item[1][1])
             return Recovered(sp.csr_matrix((counts, values.indices, values.indptr), shape=values.shape), kind, residual)
     return None
+
+
+def _printed(values: sp.csr_matrix) -> bool:
+    """Say whether the smallest value of every cell is the same 0.1, 0.01, ...: a last decimal, as of RSEM's estimates.
+
+    It is not what one count has become by normalising, for that differs from cell to cell.
+    """
+    starts = values.indptr[:-1][np.diff(values.indptr) > 0]
+    smallest = np.minimum.reduceat(values.data, starts) if len(starts) else np.ones(1)
+    places = -np.log10(smallest.astype(np.float64).min())
+    return bool(np.ptp(smallest) == 0 and places > 0.5 and abs(places - np.rint(places)) < 1e-6)
 
 
 def _places(adata: AnnData, layer: str | None, name: str) -> Iterator[Place]:

@@ -93,7 +93,8 @@ def batches(
     cells
         Cells over the vocabulary of the model.
     select
-        How many genes of each cell; which ones follows one fixed random order, the same for every cell and run.
+        How many genes of each cell; which ones follows one fixed random order, the same for every cell and run, unless
+        counts go before it.
     batch_size
         Cells per batch.
     preferred

@@ -25,6 +25,7 @@ from cartogene.errors import CellError, FileError
 from cartogene.genes.organism import Organism
 
 FEW_GENES = 20
+DEEP = 1_000_000  # counts; hardly any single cell is sequenced as deeply, every bulk sample is
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,6 +178,11 @@ def _notes(counts: Counts, depth: Depth, cells: pd.Index) -> Iterator[str]:
     if not cells.is_unique:
         twice = cells[cells.duplicated(keep=False)]
         yield f"{_cells(len(twice))} with names that others have too, such as {twice[0]}: kept, told apart by position"
+    if deep := int((depth.values > DEEP).sum()):
+        yield (
+            f"{_cells(deep)} with more than {DEEP:,} counts, as bulk samples have: taken as they are, but models of "
+            "single cells may name them wrongly; scaled down to 10,000 counts, and rounded, they are named more safely"
+        )
     n_genes = np.diff(counts.matrix.indptr)
     if empty := int((n_genes == 0).sum()):
         yield f"{_cells(empty)} without any count: kept, but without a label"

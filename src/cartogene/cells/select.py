@@ -4,6 +4,7 @@ Axes: B cells, G genes on offer, T gene tokens.
 """
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,22 +12,28 @@ from numpy.typing import NDArray
 from cartogene.errors import ConfigError
 from cartogene.settings import Settings
 
+By = Literal["preference", "count"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Select(Settings):
     """How many genes a cell brings: expressed ones first, then measured ones with no count.
 
-    Where one kind runs short, the other fills up to ``expressed + unexpressed``.
+    Where one kind runs short, the other fills up to ``expressed + unexpressed``. The expressed ones that come first are
+    those that the loader prefers, or those with the highest counts (among equal counts again those preferred).
     """
 
     expressed: int = 384
     unexpressed: int = 128
+    by: By = "preference"
 
     def __post_init__(self) -> None:
         if self.expressed < 0 or self.unexpressed < 0 or self.total < 1:
             raise ConfigError(
                 f"expressed, unexpressed: found {self.expressed}, {self.unexpressed}, expected one or more"
             )
+        if self.by not in get_args(By):
+            raise ConfigError(f"by: found {self.by!r}, expected one of {', '.join(get_args(By))}")
 
     @property
     def total(self) -> int:
@@ -40,7 +47,7 @@ def choose(
     keys: tuple[NDArray[np.float32], NDArray[np.float32]],
     select: Select,
 ) -> NDArray[np.int64]:
-    """Choose the genes of each cell that have the largest keys.
+    """Choose the genes of each cell that have the largest keys, or the highest counts.
 
     Parameters
     ----------
@@ -52,7 +59,7 @@ def choose(
         For expressed and for unexpressed genes, broadcast to (B, G), finite. Random keys give a random choice, fixed
         keys the same choice every time.
     select
-        How many of each.
+        How many of each, and whether the counts of expressed genes go before their keys.
 
     Returns
     -------
@@ -68,7 +75,11 @@ def choose(
     expressed = (counts > 0) & measured
     silent = measured & ~expressed
     wanted = min(select.total, counts.shape[1])
-    first, second = _largest(expressed, keys[0], wanted), _largest(silent, keys[1], wanted)  # each (B, wanted)
+    if select.by == "count":
+        first = _highest(expressed, counts, keys[0], wanted)  # (B, wanted)
+    else:
+        first = _largest(expressed, keys[0], wanted)
+    second = _largest(silent, keys[1], wanted)
     n_first, n_second = expressed.sum(1), silent.sum(1)
     take_first = np.minimum(n_first, np.maximum(select.expressed, wanted - n_second))
     take_first = np.minimum(take_first, wanted)
@@ -86,6 +97,15 @@ def _largest(allowed: NDArray[np.bool_], key: NDArray[np.float32], n: int) -> ND
     order = np.argsort(-np.take_along_axis(ranked, best, 1), axis=1, kind="stable")
     largest: NDArray[np.int64] = np.take_along_axis(best, order, 1)
     return largest
+
+
+def _highest(
+    allowed: NDArray[np.bool_], counts: NDArray[np.float32], key: NDArray[np.float32], n: int
+) -> NDArray[np.int64]:
+    """Return the columns of the `n` highest counts among those allowed, highest first; ties go to the larger key."""
+    ranked = np.where(allowed, counts, -np.inf)
+    order: NDArray[np.int64] = np.lexsort((np.broadcast_to(key, ranked.shape), ranked), axis=1)
+    return order[:, : -n - 1 : -1]
 
 
 def weighted_keys(uniform: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,6 +1,8 @@
-"""Commands that look at cells, or fetch some: inspect, prepare, datasets."""
+"""Commands that look at cells or at a model, or fetch cells: inspect, prepare, verify, datasets."""
 
-from cartogene.cli.shared import Cells, Layer, Model, Organism, Out, Overwrite, tell
+import typer
+
+from cartogene.cli.shared import Cells, Device, Layer, Model, Organism, Out, Overwrite, Precision, tell
 from cartogene.errors import FileError
 
 
@@ -46,7 +48,31 @@ def prepare(
     tell(f"{ready.n_obs:,} cells x {ready.n_vars:,} of {len(vocabulary):,} genes: {out}")
 
 
-COMMANDS = (inspect, prepare)
+def verify(model: Model = "tiny", device: Device = "auto", precision: Precision = "float32") -> None:
+    """Say whether a model gives the same on this device, and in other batches, as on the CPU; fails if it does not."""
+    from rich.table import Table
+
+    from cartogene.cli.shared import console
+    from cartogene.model.agree import differences
+    from cartogene.model.checkpoint import load
+    from cartogene.runtime import Runtime
+
+    runtime = Runtime(device=device, precision=precision)  # type: ignore[arg-type]
+    found = list(differences(load(model), runtime))
+    ways = list(dict.fromkeys(one.way for one in found))
+    table = Table("output", *ways, "allowed", title="largest difference from the CPU")
+    for first in (one for one in found if one.way == ways[0]):
+        of_it = [one for one in found if one.output == first.output]
+        table.add_row(first.output, *(f"{one.size:.1e}" for one in of_it), f"{first.allowed:.0e}")
+    console.print(table)
+    wrong = sum(not one.agrees for one in found)
+    where = f"{runtime.torch_device()} in {precision} and the CPU in float32"
+    tell(f"{where}: {wrong} of {len(found)} outputs differ" if wrong else f"{where} agree in {len(found)} outputs")
+    if wrong:
+        raise typer.Exit(1)
+
+
+COMMANDS = (inspect, prepare, verify)
 
 
 def pbmc68k(out: Out, overwrite: Overwrite = False) -> None:

@@ -1,4 +1,4 @@
-"""Commands that use a model: run, embed, annotate, denoise, network."""
+"""Commands that use a model: run, embed, annotate, denoise, generate, network."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +21,10 @@ from cartogene.cli.shared import (
     tracking,
 )
 from cartogene.errors import FileError
+
+Genes = Annotated[
+    str, typer.Option(help="How many genes: the most variable ones. Or which: names with commas between, or a file.")
+]
 
 
 def run(
@@ -75,22 +79,44 @@ def run(
 
 
 def embed(
-    cells: Cells, out: Out, model: Model = "tiny", device: Device = "auto", seed: Seed = 0, overwrite: Overwrite = False
+    cells: Cells,
+    out: Out,
+    model: Model = "tiny",
+    tokens: Annotated[
+        str,
+        typer.Option(help="Cell tokens whose mean is taken, with commas between.", show_default="as the model says"),
+    ] = "",
+    each: Annotated[bool, typer.Option("--each", help="Write every cell token by itself, too.")] = False,
+    logits: Annotated[bool, typer.Option("--logits", help="Write the logits of every label family, too.")] = False,
+    device: Device = "auto",
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Give every cell a vector; write the cells with obsm["X_cartogene"]."""
     from cartogene import tl
 
-    change = partial(tl.embed, model=model, runtime=_runtime(device, seed))
+    chosen = _words(tokens) if tokens else None
+    change = partial(tl.embed, model=model, tokens=chosen, each=each, logits=logits, runtime=_runtime(device, seed))
     _each("embed", cells, out, overwrite, change)
 
 
 def annotate(
-    cells: Cells, out: Out, model: Model = "tiny", device: Device = "auto", seed: Seed = 0, overwrite: Overwrite = False
+    cells: Cells,
+    out: Out,
+    model: Model = "tiny",
+    family: Annotated[str, typer.Option(help="Label family, such as cell_type or disease; or all.")] = "cell_type",
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write the probability of every leaf, too.")
+    ] = False,
+    device: Device = "auto",
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Label every cell; write the cells with obs["cartogene_cell_type"] and how sure the model is."""
     from cartogene import tl
 
-    change = partial(tl.annotate, model=model, runtime=_runtime(device, seed))
+    runtime = _runtime(device, seed)
+    change = partial(tl.annotate, model=model, family=family, probabilities=probabilities, runtime=runtime)
     _each("annotate", cells, out, overwrite, change)
 
 
@@ -98,7 +124,9 @@ def denoise(
     cells: Cells,
     out: Out,
     model: Model = "tiny",
-    genes: Annotated[int, typer.Option(help="How many genes: the most variable ones.")] = 1000,
+    genes: Genes = "1000",
+    depth_mult: Annotated[float, typer.Option(help="How many times deeper the cells are thought.")] = 1.0,
+    dropout: Annotated[bool, typer.Option("--dropout", help="Let the mean include counts that get lost.")] = False,
     device: Device = "auto",
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -106,8 +134,30 @@ def denoise(
     """Give expected counts; write the cells with layers["cartogene_denoised"] (NaN where a gene was not denoised)."""
     from cartogene import tl
 
-    change = partial(tl.denoise, model=model, genes=genes, runtime=_runtime(device, seed))
+    runtime = _runtime(device, seed)
+    change = partial(
+        tl.denoise, model=model, genes=_genes(genes), depth_mult=depth_mult, dropout=dropout, runtime=runtime
+    )
     _each("denoise", cells, out, overwrite, change)
+
+
+def generate(
+    cells: Cells,
+    out: Out,
+    model: Model = "tiny",
+    genes: Genes = "1000",
+    total: Annotated[
+        float | None, typer.Option(help="Counts that the genes hold together in a cell.", show_default="as counted")
+    ] = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Give the counts that the states of the cells alone tell; write the cells with layers["cartogene_generated"]."""
+    from cartogene import tl
+
+    change = partial(tl.generate, model=model, genes=_genes(genes), total=total, runtime=_runtime(device, seed))
+    _each("generate", cells, out, overwrite, change)
 
 
 def network(
@@ -120,7 +170,7 @@ def network(
     genes: Annotated[int, typer.Option(help="Genes in a network, at most: the most variable ones.")] = 1000,
     top: Annotated[int, typer.Option(help="Regulators kept per target gene.")] = 20,
     least_cells: Annotated[int, typer.Option(help="Groups with fewer cells get no network.")] = 50,
-    score: Annotated[str, typer.Option(help="specific, or attention as published.")] = "specific",
+    score: Annotated[str, typer.Option(help="specific, attention, or published.")] = "specific",
     device: Device = "auto",
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -157,13 +207,27 @@ def network(
         tell(f"note: {note}")
 
 
-COMMANDS = (run, embed, annotate, denoise, network)
+COMMANDS = (run, embed, annotate, denoise, generate, network)
 
 
 def _runtime(device: str, seed: int) -> Any:
     from cartogene.runtime import Runtime
 
     return Runtime(device=device, seed=seed)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _genes(text: str) -> int | list[str]:
+    """Return a number of genes; or names, as they are or one per line of a file."""
+    try:
+        return int(text)
+    except ValueError:
+        if "," in text or not Path(text).is_file():
+            return _words(text)
+        return Path(text).read_text(encoding="utf-8-sig", errors="replace").split()
 
 
 def _free(out: Path, overwrite: bool) -> None:

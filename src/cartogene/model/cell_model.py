@@ -48,6 +48,7 @@ class CellModel(nn.Module):
         heads: tuple[Settings, ...]
         cells: Settings | None = None  # what the cell tokens start from, besides what they learn
         depth: Settings | None = None  # what the depth token is made by; None: by a part like `counts`
+        cell_spread: float = 0.02  # standard deviation of the first values of the cell tokens
 
         def __post_init__(self) -> None:
             if self.width < 1 or not self.cell_tokens or not self.genes:
@@ -71,7 +72,9 @@ class CellModel(nn.Module):
         width = config.width
         self.genes = nn.ModuleList(part.build(width=width, n_genes=n_genes, tables=tables) for part in config.genes)
         self.counts = config.counts.build(width=width)
-        self.cell = nn.Parameter(torch.randn(len(config.cell_tokens), width) * 0.02)
+        self.cell = nn.Parameter(torch.randn(len(config.cell_tokens), width) * config.cell_spread)
+        if DEPTH in config.cell_tokens:
+            self.cell.data[config.cell_tokens.index(DEPTH)] = 0  # its part alone says where it starts
         self.depth = (config.depth or config.counts).build(width=width) if DEPTH in config.cell_tokens else None
         self.profile = config.cells.build(width=width) if config.cells else None
         self.mixers = nn.ModuleList(part.build(width=width) for part in config.mixers)
@@ -108,7 +111,7 @@ class CellModel(nn.Module):
         states = torch.cat([cell, gene], 1)  # (B, C+T, D)
         mask = None if present.all() else nn.functional.pad(present, (len(self.cell), 0), value=True)
         for mixer in self.mixers:
-            states = mixer(states, Context(mask, watch))
+            states = mixer(states, Context(mask, watch, len(self.cell)))
         cell, gene = states[:, : len(self.cell)], states[:, len(self.cell) :]
         reading = Reading(cell, gene, torch.stack(encoded).sum(0), present, batch.total, encoded)
         return CellOutputs(cell, gene, {name: head(reading) for name, head in self.heads.items()})
@@ -128,6 +131,8 @@ class CellModel(nn.Module):
             cell = cell + self.profile(identity, batch.counts * (batch.genes != 0))[:, None]
         if self.depth is not None:
             place = torch.tensor(self.config.cell_tokens.index(DEPTH), device=cell.device)
+            with torch.autocast(cell.device.type, enabled=False):  # one number a cell: exact, and for free
+                depth = self.depth(batch.depth)  # (B, D)
             at_depth = nn.functional.one_hot(place, len(self.cell)).to(cell)  # (C,)
-            cell = cell + at_depth[:, None] * self.depth(batch.depth)[:, None]
+            cell = cell + at_depth[:, None] * depth[:, None]
         return cell

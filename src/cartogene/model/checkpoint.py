@@ -52,6 +52,8 @@ class Checkpoint:
         knows, as of models that others published: then no gene is preferred, and no cell is told to lie outside.
     card
         Name, licence, provenance and a summary of the training, as plain data.
+    embedding
+        Names of the cell tokens whose mean is the vector of a cell; empty: all of them.
     """
 
     model: CellModel
@@ -60,6 +62,7 @@ class Checkpoint:
     select: Select
     reference: Mapping[str, Tensor]
     card: Mapping[str, Any] = field(default_factory=dict)
+    embedding: tuple[str, ...] = ()
 
 
 def build(
@@ -121,6 +124,7 @@ def save(checkpoint: Checkpoint, path: str | Path, *, dtype: torch.dtype = torch
         "labels": {family: hierarchy.to_dict() for family, hierarchy in checkpoint.labels.items()},
         "select": settings.to_dict(checkpoint.select),
         "card": dict(checkpoint.card),
+        "embedding": list(checkpoint.embedding),
     }
     tensors = {f"model.{k}": v for k, v in checkpoint.model.state_dict().items()}
     tensors |= {f"reference.{k}": v for k, v in checkpoint.reference.items()}
@@ -190,7 +194,7 @@ def _converted(path: Path) -> Checkpoint:
     from cartogene.model.convert import convert
 
     found = convert(path)
-    return Checkpoint(found.model, found.vocabulary, found.labels, found.select, {}, found.card)
+    return Checkpoint(found.model, found.vocabulary, found.labels, found.select, {}, found.card, found.embedding)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -229,7 +233,18 @@ def _assemble(meta: dict[str, Any], tensors: dict[str, Tensor]) -> Checkpoint:
         reference, {"detection": (size,), "coverage": (size,), "profiles": (None, size), "least_likeness": ()}
     )
     select = settings.fill(Select, meta["select"], at="select")
-    return Checkpoint(model.eval(), vocabulary, labels, select, reference, meta["card"])
+    embedding = _embedding(meta.get("embedding", []), config.cell_tokens)
+    return Checkpoint(model.eval(), vocabulary, labels, select, reference, meta["card"], embedding)
+
+
+def _embedding(names: Any, cell_tokens: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse what is no list of different cell tokens."""
+    if not isinstance(names, list) or not set(names) <= set(cell_tokens) or len(set(names)) < len(names):
+        raise WeightsError(
+            f"metadata.embedding: found {names!r}, expected different ones of {', '.join(cell_tokens)}; "
+            "the metadata belongs to other weights"
+        )
+    return tuple(names)
 
 
 def _part(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

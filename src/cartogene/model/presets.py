@@ -16,6 +16,7 @@ from cartogene.nn.heads.memberships import LeafMemberships
 from cartogene.nn.heads.nb import Nb
 from cartogene.nn.heads.query import Query
 from cartogene.nn.heads.zinb import Zinb
+from cartogene.nn.initial import PUBLISHED
 from cartogene.nn.transformer import Transformer
 from cartogene.settings import Settings
 
@@ -105,5 +106,10 @@ def scprint(
         counts=Expression.Config(normalise=normalise, dropout=0.1),
         depth=Expression.Config(normalise="log", dropout=0.1),
         mixers=(Transformer.Config(depth=shape.depth, heads=shape.heads, dropout=0.1, drop_path=drop_path),),
-        heads=(COUNTS[counts](dropout=0.1), Query.Config(genes=0, counts=counts), *heads),
+        heads=(
+            COUNTS[counts](dropout=0.1, spread=PUBLISHED),
+            Query.Config(genes=0, counts=counts, spread=PUBLISHED),
+            *heads,
+        ),
+        cell_spread=1.0,
     )

@@ -33,36 +33,42 @@ class SlotMeans:
         self.n_cell_tokens, self.n_slots = n_cell_tokens, n_cell_tokens + len(genes)
         self.slot_of = torch.full((n_genes + 1,), self.n_slots)  # what is left out, and padding, has a slot after all
         self.slot_of[genes] = torch.arange(n_cell_tokens, self.n_slots)
-        self.sums: dict[int, tuple[Tensor, Tensor]] = {}
-        self.seen = torch.zeros(self.n_slots)
+        self.sums: dict[int, list[Tensor]] = {}  # layer -> queries, keys, and how many, slot by slot
         self.slots = torch.zeros(0, dtype=torch.long)
 
-    def show(self, genes: Int[Tensor, "B T"]) -> None:
+    def show(self, genes: Int[Tensor, "B T"], share: float = 1.0) -> None:
         """Say which genes the cells of the next forward pass hold; 0 is padding."""
         cell = torch.arange(self.n_cell_tokens, device=genes.device).expand(len(genes), -1)
         self.slots = torch.cat([cell, self.slot_of.to(genes.device)[genes]], 1).flatten()  # (B * S,)
-        counted = torch.bincount(self.slots, minlength=self.n_slots + 1)[: self.n_slots]
-        self.seen = self.seen.to(genes.device) + counted
 
     def __call__(self, layer: int, query: Tensor, key: Tensor) -> None:
-        """Add the queries and keys, each (B, H, S, D), of one layer; heads that share keys count as heads of theirs."""
-        key = key.repeat_interleave(query.shape[1] // key.shape[1], 1)
-        sums = self.sums.get(layer) or (self._empty(query), self._empty(key))
-        for total, states in zip(sums, (query, key), strict=True):
-            total.index_add_(0, self.slots, states.transpose(1, 2).flatten(0, 1).float())
-        self.sums[layer] = sums
+        """Add the queries and keys, each (B, H, S, D), of one layer; heads that share keys count as heads of theirs.
 
-    def _empty(self, states: Tensor) -> Tensor:
-        return torch.zeros(self.n_slots + 1, states.shape[1], states.shape[3], device=states.device)
+        All is added up beside the sums first: where memory runs out, nothing was added.
+        """
+        key = key.repeat_interleave(query.shape[1] // key.shape[1], 1)
+        parts = [states.transpose(1, 2).flatten(0, 1).float() for states in (query, key)]  # each (B * S, H, D)
+        parts.append(parts[0].new_ones(len(self.slots), 1, 1))
+        added = [part.new_zeros(self.n_slots + 1, *part.shape[1:]).index_add_(0, self.slots, part) for part in parts]
+        if layer not in self.sums:
+            self.sums[layer] = added
+            return
+        for total, part in zip(self.sums[layer], added, strict=True):
+            total.add_(part)
+
+    @property
+    def seen(self) -> Float[Tensor, " S"]:
+        """In how many cells each slot was seen."""
+        counts = [count for _, _, count in self.sums.values()] or [torch.zeros(self.n_slots + 1, 1, 1)]
+        return counts[0][: self.n_slots, 0, 0]
 
     def means(self) -> tuple[Int[Tensor, " S"], Float[Tensor, "H S D"], Float[Tensor, "H S D"]]:
         """Return which slots were seen, and their mean queries and keys, layer by layer."""
         slots = self.seen.nonzero()[:, 0]
-        count = self.seen[slots][:, None, None]
+        found = [tuple(total[slots] for total in self.sums[layer]) for layer in sorted(self.sums)]
         queries, keys = (
-            torch.cat([(self.sums[layer][which][slots] / count).transpose(0, 1) for layer in sorted(self.sums)])
-            for which in (0, 1)
-        )
+            torch.cat([(sums[which] / sums[2]).transpose(0, 1) for sums in found]) for which in (0, 1)
+        )  # each (H, S, D)
         return slots, queries, keys
 
 
@@ -74,23 +80,24 @@ class AttentionMeans:
     """
 
     def __init__(self) -> None:
-        self.sums: dict[int, Tensor] = {}
-        self.n_batches = 0
+        self.sums: dict[int, tuple[Tensor, float]] = {}  # layer -> sum over batches, and how many
+        self.share = 1.0
 
-    def show(self, genes: Int[Tensor, "B T"]) -> None:
-        """Say that a forward pass follows."""
-        self.n_batches += 1
+    def show(self, genes: Int[Tensor, "B T"], share: float = 1.0) -> None:
+        """Say which share of a batch the cells of the next forward pass are."""
+        self.share = share
 
     def __call__(self, layer: int, query: Tensor, key: Tensor) -> None:
         """Add the attention of one layer, a head at a time."""
         key = key.repeat_interleave(query.shape[1] // key.shape[1], 1)
         heads = zip(query.float().unbind(1), key.float().unbind(1), strict=True)
         mean = torch.stack([(q @ k.transpose(1, 2)).softmax(-1).mean(0) for q, k in heads])
-        self.sums[layer] = self.sums[layer] + mean if layer in self.sums else mean
+        total, n_batches = self.sums.get(layer, (0.0, 0.0))
+        self.sums[layer] = total + mean * self.share, n_batches + self.share
 
     def means(self) -> Float[Tensor, "H S S"]:
         """Return the mean attention, layer by layer."""
-        return torch.cat([self.sums[layer] for layer in sorted(self.sums)]) / self.n_batches
+        return torch.cat([self.sums[layer][0] / self.sums[layer][1] for layer in sorted(self.sums)])
 
 
 def scores(queries: Float[Tensor, "H S D"], keys: Float[Tensor, "H S D"]) -> Iterator[Float[Tensor, "S S"]]:

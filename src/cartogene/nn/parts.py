@@ -20,6 +20,7 @@ class Context(NamedTuple):
 
     mask: Bool[Tensor, "B S"] | None  # True where there is a token; None if every place holds one
     watch: Watch | None  # who wants to see queries and keys
+    cells: int = 0  # so many tokens, the first ones, are cell tokens
 
 
 class Reading(NamedTuple):

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cartogene.errors import ConfigError
+from cartogene.nn.pieces import in_pieces
 
 
 def family_token(family: str, cell_tokens: Sequence[str], families: Collection[str]) -> int:
@@ -41,6 +42,10 @@ class GeneReader(nn.Sequential):
         )
 
     def forward(self, states: Float[Tensor, "B T D"]) -> Float[Tensor, "B T K"]:
+        return in_pieces(self.read, states, widest=states.shape[-1])
+
+    def read(self, states: Float[Tensor, "*tokens D"]) -> Float[Tensor, "*tokens K"]:
+        """Return the numbers of some genes."""
         *layers, last = self
         for layer in layers:
             states = layer(states)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from cartogene.errors import ConfigError
-from cartogene.nn.parts import Context, Watch
+from cartogene.nn.parts import Context
+from cartogene.nn.pieces import in_pieces
 from cartogene.settings import Settings
 
 
@@ -50,7 +51,7 @@ class Transformer(nn.Module):
         mask = None if context.mask is None else context.mask[:, None, None]  # (B, 1, 1, S)
         states = self.dropout(states)
         for layer, block in enumerate(self.blocks):
-            states = block(states, mask, layer, context.watch)
+            states = block(states, mask, layer, context)
         normed: Tensor = self.norm(states)
         return normed
 
@@ -77,7 +78,7 @@ class Block(nn.Module):
         states: Float[Tensor, "B S D"],
         mask: Bool[Tensor, "B 1 1 S"] | None,
         layer: int,
-        watch: Watch | None,
+        context: Context,
     ) -> Float[Tensor, "B S D"]:
         n_cells, n_tokens, width = states.shape
         size, own = width // self.heads, self.kv_heads < self.heads
@@ -85,11 +86,28 @@ class Block(nn.Module):
         query, key, value = (
             part.view(n_cells, n_tokens, -1, size).transpose(1, 2) for part in parts
         )  # (B, H, S, D / H)
-        if watch is not None:
-            watch(layer, query, key)
+        if context.watch is not None:
+            context.watch(layer, query, key)
+        if query.device.type == "mps":  # versions of torch break off there on grouped heads, or misread strided ones
+            query, own = query.contiguous(), False
+            key, value = (part.repeat_interleave(self.heads // self.kv_heads, 1) for part in (key, value))
         heard = scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=own)
         states = states + self.branch(self.out(heard.transpose(1, 2).reshape(n_cells, n_tokens, width)))
-        return states + self.branch(self.down(gelu(self.up(self.norm2(states)))))
+        return states + self.branch(self.fed(states, context.cells))
+
+    def fed(self, states: Float[Tensor, "B S D"], cells: int) -> Float[Tensor, "B S D"]:
+        """Return the feed-forward of all tokens; that of the cell tokens, which are few, is not rounded by autocast."""
+        kind, widest = states.device.type, self.up.out_features
+        if not cells or not torch.is_autocast_enabled(kind):
+            return in_pieces(self.feed_forward, states, widest=widest)
+        with torch.autocast(kind, enabled=False):
+            exact = self.feed_forward(states[:, :cells].float())
+        return torch.cat([exact, in_pieces(self.feed_forward, states[:, cells:], widest=widest)], 1)
+
+    def feed_forward(self, states: Float[Tensor, "*tokens D"]) -> Float[Tensor, "*tokens D"]:
+        """Norm, widen, GELU, narrow."""
+        fed: Tensor = self.down(gelu(self.up(self.norm2(states))))
+        return fed
 
     def branch(self, added: Float[Tensor, "B S D"]) -> Float[Tensor, "B S D"]:
         """Drop some of what a branch adds, in training: single values, and all of it for some cells."""

@@ -15,7 +15,7 @@ from cartogene.model import reference
 from cartogene.model.checkpoint import Checkpoint
 from cartogene.runtime import DEFAULT, Runtime
 from cartogene.tasks.apply import Advance, States, shelve, states
-from cartogene.tasks.result import sign
+from cartogene.tasks.result import sign, tabulate
 
 OUTSIDE = "outside this model"
 
@@ -33,7 +33,7 @@ class Annotation:
         ``probability`` (of the best leaf, whether or not the cell is outside), ``closest`` (the best leaf's name),
         ``strangeness`` (above 1 means outside), ``outside``.
     probabilities
-        Shape (cells, leaves).
+        Shape (cells, leaves). Where each leaf is asked about by itself (scPRINT) they need not add up to 1.
     hierarchy
         What the leaves are.
     """
@@ -44,10 +44,50 @@ class Annotation:
     hierarchy: Hierarchy
     facts: Mapping[str, Any]
 
-    def to_anndata(self, adata: AnnData) -> AnnData:
+    def best(self, n_leaves: int) -> pd.DataFrame:
+        """List the most probable leaves of every cell, whether or not it lies outside.
+
+        Parameters
+        ----------
+        n_leaves
+            How many of each cell; all, if there are no more.
+
+        Returns
+        -------
+        A row per cell and leaf, most probable leaf first: ``cell`` (its place, from 0), ``rank`` (from 1), ``label``,
+        ``term``, ``probability``. Of equally probable leaves the first counts.
+
+        Raises
+        ------
+        ConfigError
+            If `n_leaves` is below 1.
+        """
+        if n_leaves < 1:
+            raise ConfigError(f"n_leaves: found {n_leaves}, expected at least 1")
+        order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :n_leaves]
+        n_cells, n_ranks = order.shape
+        leaf = order.ravel()
+        names, terms = np.array(self.hierarchy.names, dtype=object), np.array(self.hierarchy.leaves, dtype=object)
+        return pd.DataFrame(
+            {
+                "cell": np.repeat(np.arange(n_cells), n_ranks),
+                "rank": np.tile(np.arange(1, n_ranks + 1), n_cells),
+                "label": names[leaf],
+                "term": terms[leaf],
+                "probability": np.take_along_axis(self.probabilities, order, 1).ravel(),
+            }
+        )
+
+    def to_anndata(self, adata: AnnData, *, probabilities: bool = False) -> AnnData:
         """Write ``obs["cartogene_<family>"]`` and what belongs to it.
 
         The same key with ``_probability``, ``_ontology_term_id``, ``_closest`` and ``_strangeness`` behind it.
+
+        Parameters
+        ----------
+        probabilities
+            Write the probability of every leaf, too: ``obsm["cartogene_<family>_probabilities"]``, and the terms that
+            its columns are: ``uns["cartogene"]["columns"]["cartogene_<family>_probabilities"]``.
         """
         sign(adata, "annotate", len(self.table), self.facts)
         key = f"cartogene_{self.family}"
@@ -56,6 +96,8 @@ class Annotation:
         adata.obs[f"{key}_ontology_term_id"] = pd.Categorical(self.table["term"])
         adata.obs[f"{key}_closest"] = pd.Categorical(self.table["closest"])
         adata.obs[f"{key}_strangeness"] = self.table["strangeness"].to_numpy(np.float32)
+        if probabilities:
+            tabulate(adata, f"{key}_probabilities", self.probabilities, self.hierarchy.leaves)
         return adata
 
 
@@ -97,14 +139,59 @@ def annotate(
         If the cells cannot be used; see `cartogene.errors`.
     """
     if family not in checkpoint.labels:
-        raise ConfigError(
-            f"family: found {family!r}, this model labels {', '.join(checkpoint.labels)}; choose one of them"
-        )
+        known = ", ".join(checkpoint.labels)
+        raise ConfigError(f"family: found {family!r}, this model labels {known or 'nothing'}; choose one of them")
+    return _annotated(checkpoint, adata, (family,), runtime, seen, advance)[family]
+
+
+def annotate_all(
+    checkpoint: Checkpoint,
+    adata: AnnData,
+    *,
+    runtime: Runtime = DEFAULT,
+    seen: States | None = None,
+    advance: Advance = lambda _: None,
+) -> dict[str, Annotation]:
+    """Give every cell a label of every family that the model knows, in one pass over the cells.
+
+    Returns
+    -------
+    Label family -> what `annotate` gives of it; the parameters are those of `annotate`.
+
+    Raises
+    ------
+    CartogeneError
+        If the cells cannot be used; see `cartogene.errors`.
+    """
+    return _annotated(checkpoint, adata, tuple(checkpoint.labels), runtime, seen, advance)
+
+
+def _annotated(
+    checkpoint: Checkpoint,
+    adata: AnnData,
+    families: tuple[str, ...],
+    runtime: Runtime,
+    seen: States | None,
+    advance: Advance,
+) -> dict[str, Annotation]:
     shelf = shelve(adata, checkpoint)
     seen = seen or states(checkpoint, shelf, runtime, advance=advance)
-    hierarchy, probabilities = checkpoint.labels[family], seen.leaves[family]
-    best = probabilities.argmax(1)
     strangeness = reference.strangeness(checkpoint.reference, shelf)
+    facts = {**seen.facts, "families": list(families)}
+    return {
+        family: _labelled(family, checkpoint.labels[family], seen.leaves[family], strangeness, facts)
+        for family in families
+    }
+
+
+def _labelled(
+    family: str,
+    hierarchy: Hierarchy,
+    probabilities: NDArray[np.float32],
+    strangeness: NDArray[np.float32],
+    facts: Mapping[str, Any],
+) -> Annotation:
+    best = probabilities.argmax(1)
     outside = strangeness > 1
     names, terms = np.array(hierarchy.names, dtype=object), np.array(hierarchy.leaves, dtype=object)
     table = pd.DataFrame(
@@ -117,4 +204,4 @@ def annotate(
             "outside": outside,
         }
     )
-    return Annotation(family, table, probabilities, hierarchy, seen.facts)
+    return Annotation(family, table, probabilities, hierarchy, facts)

@@ -5,9 +5,10 @@ Results do not depend on the batch size beyond rounding, nor on the order of the
 Axes: N cells, C cell tokens, D width, L leaves.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,25 +22,32 @@ from cartogene.cells.collection import Collection, of_prepared
 from cartogene.cells.loader import batches
 from cartogene.cells.prepare import prepare
 from cartogene.cells.select import gene_weights
+from cartogene.errors import OutOfMemoryError
 from cartogene.model.checkpoint import Checkpoint
 from cartogene.model.outputs import CellOutputs
 from cartogene.nn.distributions import Leaves, Memberships
-from cartogene.runtime import DEFAULT, Runtime
+from cartogene.runtime import DEFAULT, Runtime, free, out_of_memory
 
 TOKENS = 16_384  # gene tokens per batch: keeps memory flat and both small and large panels busy
 
 Advance = Callable[[int], None]
+Run = Callable[[slice, CellBatch], CellOutputs]
+T = TypeVar("T")
 
 
+@runtime_checkable
 class Watcher(Protocol):
     """Sees what was shown, and then the queries and keys of every attention layer."""
 
-    def show(self, genes: Tensor) -> None:
-        """Take the positions of the genes, shape (B, T), of the cells that come next."""
+    def show(self, genes: Tensor, share: float) -> None:
+        """Take the positions of the genes, shape (B, T), of the cells that come next; they are this share of a batch.
+
+        They may be shown again, fewer at a time, after a pass that broke off: nothing may be counted here.
+        """
         ...
 
     def __call__(self, layer: int, query: Tensor, key: Tensor) -> None:
-        """Take the queries and keys, each (B, heads, tokens, width of a head), of one layer."""
+        """Take the queries and keys, each (B, heads, tokens, width of a head), of one layer; wholly or not at all."""
         ...
 
 
@@ -71,9 +79,12 @@ def forward(
     *,
     genes: NDArray[np.int32] | None = None,
     watch: Watcher | None = None,
+    run: Run | None = None,
     advance: Advance = lambda _: None,
 ) -> Iterator[tuple[slice, CellBatch, CellOutputs]]:
     """Show every cell to the model, batch by batch.
+
+    Where the memory of the device is too small for a batch, it is halved, and so are those to come; a warning says so.
 
     Parameters
     ----------
@@ -81,27 +92,107 @@ def forward(
         Positions of measured genes to show for every cell; otherwise each cell brings its own choice.
     watch
         Sees the queries and keys of every attention layer.
+    run
+        What is made of a batch, given which cells it holds and the batch on the device; otherwise what the model says.
     advance
         Is told how many cells are done after each batch.
 
     Yields
     ------
     Which cells, what was shown, and what came out, on the device of `runtime`.
+
+    Raises
+    ------
+    OutOfMemoryError
+        If the device has no room for the model, or for one cell.
     """
     device = runtime.torch_device()
-    model = checkpoint.model.to(device).eval()
+    model = _unless_full(device, checkpoint.model.eval().to, device)
+    if isinstance(model, str):
+        raise _no_room(device, "the model", model)
     tokens = checkpoint.select.total if genes is None else len(genes)
     tokens = min(tokens, int(cells.panels.any(0).sum()))
     size = max(1, TOKENS // max(tokens, 1))
-    shown = batches(cells, checkpoint.select, batch_size=size, preferred=_preferred(checkpoint), genes=genes)
-    for rows, batch in shown:
+
+    def passed(rows: slice, batch: CellBatch, watch: _Unseen | None) -> tuple[CellBatch, CellOutputs]:
         with torch.inference_mode(), runtime.autocast():
             on_device = batch.to(device)
             if watch is not None:
                 watch.show(on_device.genes)
-            outputs = model(on_device, watch)
-        yield rows, on_device, outputs
-        advance(rows.stop - rows.start)
+            return on_device, model(on_device, watch) if run is None else run(rows, on_device)
+
+    warned = False
+    for rows, batch in batches(
+        cells, checkpoint.select, batch_size=size, preferred=_preferred(checkpoint), genes=genes
+    ):
+        waiting = [(part, 0) for part in _split(rows, size)]  # cells of the batch, how many layers of them were seen
+        while waiting:
+            part, seen = waiting.pop(0)
+            some = batch.take(slice(part.start - rows.start, part.stop - rows.start))
+            unseen = None if watch is None else _Unseen(watch, seen, len(some.genes) / len(batch.genes))
+            found = _unless_full(device, passed, part, some, unseen)
+            if not isinstance(found, str):
+                yield part, *found
+                advance(len(some.genes))
+                continue
+            if len(some.genes) == 1:
+                raise _no_room(device, f"one cell of {some.genes.shape[1]:,} genes", found)
+            size = -(-len(some.genes) // 2)
+            waiting = [(part, unseen.seen if unseen else 0), *waiting]
+            waiting = [(fewer, seen) for longer, seen in waiting for fewer in _split(longer, size)]
+            warned = warned or _warn(device, len(some.genes))
+
+
+class _Unseen:
+    """Passes on to a watcher what it has not seen of these cells in an earlier pass, which broke off."""
+
+    def __init__(self, watch: Watcher, seen: int, share: float):
+        self.watch, self.seen, self.share, self.calls = watch, seen, share, 0
+
+    def show(self, genes: Tensor) -> None:
+        self.watch.show(genes, self.share)
+
+    def __call__(self, layer: int, query: Tensor, key: Tensor) -> None:
+        self.calls += 1
+        if self.calls > self.seen:
+            self.watch(layer, query, key)
+            self.seen = self.calls
+
+
+def _split(rows: slice, size: int) -> list[slice]:
+    """Cut into pieces of at most `size` cells."""
+    return [slice(start, min(start + size, rows.stop)) for start in range(rows.start, rows.stop, size)]
+
+
+def _unless_full(device: torch.device, work: Callable[..., T], *given: Any) -> T | str:
+    """Return what comes of `work`; or what was said if there was too little memory for it, which is then free again.
+
+    The error itself is let go first: its traceback holds all tensors that were there.
+    """
+    try:
+        return work(*given)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+    free(device)
+    return reason
+
+
+def _no_room(device: torch.device, what: str, reason: str) -> OutOfMemoryError:
+    return OutOfMemoryError(
+        f"memory of {device}: found too little for {what} ({reason}), expected room for it; show fewer genes, close "
+        "other programs, or take another device or a smaller model"
+    )
+
+
+def _warn(device: torch.device, n_cells: int) -> bool:
+    warnings.warn(
+        f"the memory of {device} is too small for {n_cells} cells at a time: they go on in smaller batches, with the "
+        "same result",
+        stacklevel=3,
+    )
+    return True
 
 
 def _preferred(checkpoint: Checkpoint) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -118,6 +209,7 @@ class States:
     """What one pass over the cells tells: their states and labels."""
 
     cell: NDArray[np.float32]  # (N, C, D) states of the cell tokens
+    logits: Mapping[str, NDArray[np.float32]]  # label family -> (N, L); their log-probabilities where leaves compete
     leaves: Mapping[
         str, NDArray[np.float32]
     ]  # label family -> (N, L) probability of each leaf; of memberships they need not add up to 1
@@ -127,17 +219,19 @@ class States:
 def states(
     checkpoint: Checkpoint, cells: Collection, runtime: Runtime = DEFAULT, *, advance: Advance = lambda _: None
 ) -> States:
-    """Pass all cells through the model once, and keep cell states and label probabilities."""
+    """Pass all cells through the model once, and keep cell states, and logits and probabilities of the labels."""
     width = checkpoint.model.config.width
     cell = np.zeros((len(cells), len(checkpoint.model.config.cell_tokens), width), np.float32)
-    leaves = {f: np.zeros((len(cells), len(h.leaves)), np.float32) for f, h in checkpoint.labels.items()}
+    logits, leaves = (
+        {f: np.zeros((len(cells), len(h.leaves)), np.float32) for f, h in checkpoint.labels.items()} for _ in range(2)
+    )
     for rows, _, outputs in forward(checkpoint, cells, runtime, advance=advance):
         cell[rows] = outputs.cell.float().cpu().numpy()
-        for family, probability in leaves.items():
+        for family in leaves:
             head = outputs.heads[family]
             assert isinstance(head, (Leaves, Memberships))
-            probability[rows] = head.probs.cpu().numpy()
-    return States(cell, leaves, made_by(checkpoint, runtime))
+            logits[family][rows], leaves[family][rows] = head.logits.cpu().numpy(), head.probs.cpu().numpy()
+    return States(cell, logits, leaves, made_by(checkpoint, runtime))
 
 
 def made_by(checkpoint: Checkpoint, runtime: Runtime) -> dict[str, Any]:

@@ -1,31 +1,65 @@
 """Give every cell a vector."""
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from cartogene.errors import ConfigError
+from cartogene.knowledge.ontology import Hierarchy
 from cartogene.model.checkpoint import Checkpoint
 from cartogene.runtime import DEFAULT, Runtime
 from cartogene.tasks.apply import Advance, States, shelve, states
-from cartogene.tasks.result import sign
+from cartogene.tasks.result import sign, tabulate
 
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """One vector per cell."""
+    """One vector per cell, and what it is made from.
 
-    vectors: NDArray[np.float32]  # (N, D)
+    Parameters
+    ----------
+    vectors
+        Shape (N, D): the mean of some cell tokens.
+    facts
+        What made them; ``facts["tokens"]`` names these tokens.
+    tokens
+        Shape (N, D) each: every cell token of the model by itself. That of a label family tells what the cell is in
+        this respect; `cartogene.tasks.generate` makes counts from all of them.
+    logits
+        Shape (N, leaves) each: the class-logit embedding of every label family, a column per leaf. Of a head whose
+        leaves compete in a soft-max these are log-probabilities.
+    labels
+        What the leaves are.
+    """
+
+    vectors: NDArray[np.float32]
     facts: Mapping[str, Any]
+    tokens: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    logits: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    labels: Mapping[str, Hierarchy] = field(default_factory=dict)
 
-    def to_anndata(self, adata: AnnData) -> AnnData:
-        """Write ``obsm["X_cartogene"]``."""
+    def to_anndata(self, adata: AnnData, *, each: bool = False, logits: bool = False) -> AnnData:
+        """Write ``obsm["X_cartogene"]``.
+
+        Parameters
+        ----------
+        each
+            Write every cell token by itself, too: ``obsm["X_cartogene_<token>"]``.
+        logits
+            Write every class-logit embedding, too: ``obsm["X_cartogene_<family>_logits"]``, and the terms that its
+            columns are: ``uns["cartogene"]["columns"]["X_cartogene_<family>_logits"]``.
+        """
         sign(adata, "embed", len(self.vectors), self.facts)
         adata.obsm["X_cartogene"] = self.vectors
+        for token, vectors in self.tokens.items() if each else ():
+            adata.obsm[f"X_cartogene_{token}"] = vectors
+        for family, values in self.logits.items() if logits else ():
+            tabulate(adata, f"X_cartogene_{family}_logits", values, self.labels[family].leaves)
         return adata
 
 
@@ -33,11 +67,12 @@ def embed(
     checkpoint: Checkpoint,
     adata: AnnData,
     *,
+    tokens: Sequence[str] | None = None,
     runtime: Runtime = DEFAULT,
     seen: States | None = None,
     advance: Advance = lambda _: None,
 ) -> Embedding:
-    """Give every cell a vector: the mean of its cell tokens (scPRINT, Methods, cell embedding).
+    """Give every cell a vector: the mean of some of its cell tokens (scPRINT, Methods, cell embedding).
 
     Parameters
     ----------
@@ -45,6 +80,9 @@ def embed(
         From `cartogene.load`.
     adata
         Cells with raw counts; it is not changed. A gene that was not measured is not shown to the model.
+    tokens
+        Names of the cell tokens whose mean is taken, such as ``["cell_type"]``; None: those that the model says
+        (`Checkpoint.embedding`).
     runtime
         Device, precision and seed.
     seen
@@ -58,11 +96,27 @@ def embed(
 
     Raises
     ------
+    ConfigError
+        If `tokens` are none, or not different cell tokens of the model.
     CartogeneError
         If the cells cannot be used; see `cartogene.errors`.
     """
+    names = checkpoint.model.config.cell_tokens
+    chosen = _chosen((checkpoint.embedding or names) if tokens is None else tokens, names)
     seen = seen or states(checkpoint, shelve(adata, checkpoint), runtime, advance=advance)
-    return Embedding(seen.cell.mean(1), seen.facts)
+    vectors = seen.cell[:, [names.index(token) for token in chosen]].mean(1)
+    each = {token: seen.cell[:, place] for place, token in enumerate(names)}
+    return Embedding(vectors, {**seen.facts, "tokens": list(chosen)}, each, seen.logits, checkpoint.labels)
+
+
+def _chosen(tokens: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    chosen = (tokens,) if isinstance(tokens, str) else tuple(tokens)
+    if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(names):
+        raise ConfigError(
+            f"tokens: found {', '.join(map(repr, chosen)) or 'none'}, expected one or more, each once, of the cell "
+            f"tokens of this model: {', '.join(names)}"
+        )
+    return chosen
 
 
 def umap(embedding: Embedding, *, neighbours: int = 15, seed: int = 0) -> NDArray[np.float32]:

@@ -1,9 +1,11 @@
 """What a task returns, and the only way back into a user's AnnData."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 from anndata import AnnData
+from numpy.typing import NDArray
 
 from cartogene.errors import CellError
 from cartogene.provenance import record
@@ -33,3 +35,19 @@ def sign(adata: AnnData, task: str, n_cells: int, facts: Mapping[str, Any]) -> A
         )
     adata.uns[UNS] = dict(adata.uns.get(UNS, {})) | {task: record(**facts)}
     return adata
+
+
+def tabulate(adata: AnnData, key: str, values: NDArray[np.float32], columns: Sequence[str]) -> None:
+    """Write a table of the cells into ``obsm[key]``, and what its columns are into ``uns["cartogene"]["columns"]``."""
+    adata.obsm[key] = values
+    known = dict(adata.uns.get(UNS, {}))
+    adata.uns[UNS] = known | {"columns": dict(known.get("columns", {})) | {key: list(columns)}}
+
+
+def spread(values: NDArray[np.float32], genes: NDArray[np.object_], ids: NDArray[np.object_]) -> NDArray[np.float32]:
+    """Return a column of `values` (N, K), which are of `genes`, per id; NaN for an id that is none of them."""
+    place = {gene: column for column, gene in enumerate(genes)}
+    source = np.array([place.get(gene, -1) for gene in ids], np.int64)
+    layer = np.full((len(values), len(ids)), np.nan, np.float32)
+    layer[:, source >= 0] = values[:, source[source >= 0]]
+    return layer

@@ -118,7 +118,7 @@ class TestEveryCountEncoder:
 
     def test_tells_counts_apart(self, part):
         vectors = made(part)(torch.tensor([0.0, 1, 2, 5, 100, 1e4]))
-        assert torch.cdist(vectors, vectors).add(torch.eye(6)).min() > 1e-4  # as shares, these are close together
+        assert torch.cdist(vectors, vectors).add(torch.eye(6)).min() > 1e-5  # as shares, these are close together
 
     def test_stays_finite_for_absurd_counts(self, part):
         assert made(part)(torch.tensor([0.0, 1e8, 1e30])).isfinite().all()

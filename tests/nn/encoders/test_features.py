@@ -12,6 +12,7 @@ from cartogene.errors import ConfigError
 from cartogene.nn.encoders.features import Features, Projection
 
 FIXTURES = Path(__file__).resolve().parents[4] / "shared" / "fixtures" / "scprint"
+SETS = sorted(path.parent.name for path in FIXTURES.glob("*/weights.safetensors"))
 NAN = np.nan
 TABLE = np.array([[1, 2, 3, 4, 5], [NAN] * 5, [0, 0, 0, 0, 0], [5, 4, 3, 2, 1]], np.float32)  # the second is absent
 GENES = torch.arange(5)[None]
@@ -66,15 +67,14 @@ class TestPooling:
         assert encoder(2, projection=None).table.shape == (5, 2)
         assert encoder(2).table.shape == (5, 5)
 
-    @pytest.mark.parametrize("name", ["A", "C"])
+    @pytest.mark.parity
+    @pytest.mark.parametrize("name", SETS or [pytest.param("", marks=pytest.mark.skip("no scPRINT fixtures here"))])
     def test_gives_the_published_gene_table_and_keeps_the_published_places_as_they_are(self, name):
-        if not (FIXTURES / name).exists():
-            pytest.skip("the scPRINT fixtures are not here")
         weights = load_file(FIXTURES / name / "weights.safetensors")
         proteins = load_file(FIXTURES / name / "inputs.safetensors")["gene_embedding_table"]
         places = weights["pos_encoder.pe"][:, 0]
         for table, published in ((proteins, weights["gene_encoder.embedding.weight"]), (places, places)):
-            part = encoder(64, table=table, size=table.shape[1], projection=None, absent=None)
+            part = encoder(places.shape[1], table=table, size=table.shape[1], projection=None, absent=None)
             vectors = part(torch.arange(1, len(table) + 1)[None])[0]
             np.testing.assert_allclose(vectors.numpy(), published, rtol=0, atol=1e-6 if table is proteins else 0)
 

@@ -77,6 +77,7 @@ class TestRefuses:
             made(studies=0)
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize("name", SETS or [pytest.param("", marks=pytest.mark.skip("no scPRINT fixtures here"))])
 def test_the_published_discriminator_is_reproduced(name):
     weights, given, out = (load_file(FIXTURES / name / f"{n}.safetensors") for n in ("weights", "inputs", "outputs"))

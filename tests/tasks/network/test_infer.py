@@ -1,18 +1,26 @@
 """A network, recomputed by hand from the attention of the model; its signs, its direction, its groups."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.numpy import load_file
 from torch import nn
 
-from cartogene.errors import CartogeneError, CellError, ConfigError
+from cartogene.errors import CartogeneError, CellError, ConfigError, GeneError
+from cartogene.model.checkpoint import load
 from cartogene.runtime import DEFAULT
 from cartogene.tasks import infer_network, infer_networks
 from cartogene.tasks.apply import forward, shelve
 from cartogene.tasks.denoise import most_variable
+
+FIXTURES = Path(__file__).resolve().parents[4] / "shared" / "fixtures" / "scprint"
+SETS = sorted(path.parent.name for path in FIXTURES.glob("*/networks.safetensors"))
 
 
 class Recorder:
@@ -21,7 +29,7 @@ class Recorder:
     def __init__(self):
         self.genes, self.layers = [], {}
 
-    def show(self, genes):
+    def show(self, genes, share):
         self.genes.append(genes.numpy())
 
     def __call__(self, layer, query, key):
@@ -52,15 +60,19 @@ def attention(checkpoint, cells, genes, score) -> np.ndarray:
     for layer in sorted(seen.layers):
         query, key = (np.concatenate([states[i] for states in seen.layers[layer]]) for i in (0, 1))
         for head in range(query.shape[1]):
-            q, k = query[:, head, 3:].mean(0, dtype=np.float64), key[:, head, 3:].mean(0, dtype=np.float64)
+            q, k = query[:, head].mean(0, dtype=np.float64), key[:, head].mean(0, dtype=np.float64)
+            q, k = q[3:], k if score == "published" else k[3:]
             if score == "specific":
                 q -= q.mean(0)  # what all genes ask for says nothing of this one
             logits = q @ k.T / np.sqrt(q.shape[1])
-            np.fill_diagonal(logits, -np.inf)
+            if score != "published":
+                np.fill_diagonal(logits, -np.inf)
             weight = np.exp(logits - logits.max(1, keepdims=True))
-            heads.append(weight / weight.sum(1, keepdims=True))
+            heads.append((weight / weight.sum(1, keepdims=True))[:, -len(q) :])
     assert len(heads) == 4
-    return np.mean(heads, 0)
+    mean = np.mean(heads, 0)
+    np.fill_diagonal(mean, 0)  # no gene is its own regulator
+    return mean
 
 
 def expressed(cells) -> np.ndarray:
@@ -68,7 +80,7 @@ def expressed(cells) -> np.ndarray:
 
 
 class TestRecomputed:
-    @pytest.mark.parametrize("score", ["attention", "specific"])
+    @pytest.mark.parametrize("score", ["attention", "specific", "published"])
     def test_the_edges_are_the_strongest_of_the_whole_attention_matrix(self, familiar, cells, score):
         graph = infer_network(familiar, cells, genes=300, top=4, score=score)
         genes = np.sort(familiar.vocabulary.position(shelve_ids(familiar, cells[:, expressed(cells)])))
@@ -152,7 +164,7 @@ class TestShape:
         every = infer_network(familiar, cells, genes=30, top=29)
         assert np.allclose(pd.Series(every.weight).groupby(every.target).sum(), 1, atol=1e-5)
 
-    @pytest.mark.parametrize("score", ["attention", "specific"])
+    @pytest.mark.parametrize("score", ["attention", "specific", "published"])
     def test_an_edge_goes_from_the_gene_attended_to_to_the_gene_that_attends(self, familiar, cells, score):
         regulator, target = cells.var_names[4], cells.var_names[11]
         place = {symbol: number for number, symbol in enumerate(familiar.vocabulary.symbols, 1)}
@@ -188,13 +200,87 @@ class TestRefusals:
             infer_network(familiar, cells, **options)
 
     def test_a_score_that_there_is_not(self, familiar, cells):
-        with pytest.raises(ConfigError, match="score: found 'raw', expected one of specific, attention"):
+        with pytest.raises(ConfigError, match="score: found 'raw', expected one of specific, attention, published"):
             infer_network(familiar, cells, score="raw")
 
     @pytest.mark.parametrize("n_groups", [59, 61])
     def test_groups_of_another_number_of_cells(self, familiar, cells, n_groups):
         with pytest.raises(CartogeneError, match=f"found {n_groups}"):
             list(infer_networks(familiar, cells, ["a"] * n_groups, least=5))
+
+    @pytest.mark.parametrize("score", ["attention", "specific", "published"])
+    def test_names_of_fewer_than_three_genes(self, familiar, cells, score):
+        with pytest.raises(GeneError, match="genes: found 2 names, expected 3 or more"):
+            infer_network(familiar, cells, genes=list(cells.var_names[:2]), score=score)
+
+    def test_names_of_no_genes_of_the_cells(self, familiar, cells):
+        with pytest.raises(GeneError, match="'NOSUCHGENE'"):
+            infer_network(familiar, cells, genes=[*cells.var_names[:5], "NOSUCHGENE"])
+
+
+class TestNamedGenes:
+    def test_are_those_of_the_network_however_they_are_ordered_or_called(self, familiar, cells):
+        symbols = list(cells.var_names[[40, 3, 17, 8, 250]])
+        ids = list(shelve_ids(familiar, cells)[[8, 250, 3, 40, 17]])
+        one, other = (infer_network(familiar, cells, genes=names, top=4) for names in (symbols, ids))
+        assert set(familiar.vocabulary.symbol(one.genes)) == set(symbols)
+        assert one.to_table().equals(other.to_table())
+        assert one.provenance["genes"] == 5
+
+    def test_may_be_genes_that_no_cell_expresses(self, familiar, cells):
+        counts = cells.X.tolil()
+        counts[:, 3] = 0
+        cells.X = counts.tocsr()
+        graph = infer_network(familiar, cells, genes=list(cells.var_names[:6]), top=5)
+        assert len(graph) == 30
+        table = graph.to_table()
+        assert (table["sign"][(table[["regulator", "target"]] == cells.var_names[3]).any(axis=1)] == 0).all()
+
+    def test_are_the_same_for_every_group(self, familiar, cells):
+        names = list(cells.var_names[:6])
+        for _, graph in infer_networks(familiar, cells, ["a", "b"] * 30, least=20, genes=names):
+            assert set(familiar.vocabulary.symbol(graph.genes)) == set(names)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", SETS or [pytest.param("", marks=pytest.mark.skip("no scPRINT networks here"))])
+class TestThePublishedNetwork:
+    """From the published file and cells to edges, by the task alone."""
+
+    @pytest.fixture
+    def given(self, name):
+        folder = FIXTURES / name
+        said, tensors = json.loads((folder / "networks.json").read_text()), load_file(folder / "networks.safetensors")
+        return load(folder / "model.ckpt"), said, tensors
+
+    @staticmethod
+    def prepared(checkpoint, said, tensors):
+        """The cells as `prepare` leaves them; it would refuse the made-up gene ids."""
+        counts, names = tensors["adata_X_all_human_genes"], np.array(said["adata_var_names"], object)
+        position = checkpoint.vocabulary.position(names)
+        known = np.argsort(position)[(position == 0).sum() :]
+        var = pd.DataFrame({"position": position[known].astype(np.int32)}, index=names[known])
+        obs = pd.DataFrame({"cartogene_depth": counts.sum(1)}, index=[f"cell {row}" for row in range(len(counts))])
+        uns = {"cartogene": {"vocabulary": {"fingerprint": checkpoint.vocabulary.fingerprint}}}
+        return anndata.AnnData(counts[:, known], obs, var, uns)
+
+    @pytest.mark.parametrize(("which", "kind"), [("given", ""), ("given_celltype_b", "b")])
+    def test_is_reproduced_edge_by_edge(self, given, which, kind):
+        checkpoint, said, tensors = given
+        cells = self.prepared(*given)
+        if kind:
+            cells = cells[np.array(said["adata_cell_type"]) == kind].copy()
+        names, n_layers = said["given/row_col_names_after_tokens"], checkpoint.model.config.mixers[0].depth
+        assert said["layers"] == list(range(n_layers)), "the task reads all layers"
+        graph = infer_network(checkpoint, cells, genes=said["given_genes_as_passed"], top=len(names), score="published")
+        expected = tensors[f"{which}/mean_softmax"][said["T"] :, said["T"] :]
+        place = {name: number for number, name in enumerate(names)}
+        target, regulator = (
+            [place[gene] for gene in checkpoint.vocabulary.id(ends)] for ends in (graph.target, graph.regulator)
+        )
+        assert len(graph) == len(names) * (len(names) - 1)
+        assert np.abs(graph.weight - expected[target, regulator]).max() <= 1e-5 * expected.max()
+        assert (np.array(target) != regulator).all()
 
 
 class TestGroups:

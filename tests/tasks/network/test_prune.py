@@ -70,3 +70,46 @@ class TestStrongest:
         flat = np.zeros((2, 5, 3), np.float32)
         regulator, _, _ = edges((flat, flat), top=2)
         assert regulator.reshape(5, 2).tolist() == [[1, 2], [0, 2], [0, 1], [0, 1], [0, 1]]
+
+
+class TestAllCompeting:
+    """As published: cell tokens and the gene itself take their share of a gene's attention."""
+
+    @pytest.fixture
+    def with_tokens(self, states):
+        rng = np.random.default_rng(1)
+        return states[0], np.concatenate([rng.normal(size=(6, 3, 4)).astype(np.float32) * 2, states[1]], 1)
+
+    def whole(self, queries, keys):
+        logits = np.einsum("akh,ash->aks", queries, keys).astype(np.float64) / np.sqrt(keys.shape[2])
+        weight = np.exp(logits - logits.max(2, keepdims=True))
+        return (weight / weight.sum(2, keepdims=True)).mean(0)[:, 3:]
+
+    @pytest.mark.parametrize("block", [4, 23])
+    def test_weights_are_shares_of_all(self, with_tokens, block):
+        whole = self.whole(*with_tokens)
+        regulator, target, weight = edges(with_tokens, top=22, competing="all", block=block)
+        assert np.allclose(weight, whole[target, regulator], rtol=1e-5)
+        np.fill_diagonal(whole, -1)
+        assert (regulator.reshape(23, 22) == np.argsort(-whole, axis=1)[:, :22]).all()
+
+    def test_no_gene_regulates_itself_however_it_attends_to_itself(self, states):
+        same = states[0] * 5
+        regulator, target, weight = edges((same, same), top=22, competing="all")
+        logits = same @ same.transpose(0, 2, 1).astype(np.float64) / 2
+        own = np.exp(np.diagonal(logits, axis1=1, axis2=2) - np.logaddexp.reduce(logits, 2)).mean(0)
+        assert own.min() > 0.1
+        assert (regulator != target).all()
+        assert np.allclose(weight.reshape(23, 22).sum(1), 1 - own, atol=1e-6)
+
+    def test_cell_tokens_do_not_count_among_others(self, with_tokens, states):
+        for found, wanted in zip(edges(with_tokens, top=7), edges(states, top=7), strict=True):
+            assert np.allclose(found, wanted)
+
+
+def test_a_gene_is_last_of_all_even_where_others_get_nothing():
+    query, key = np.zeros((1, 4, 1), np.float32), np.zeros((1, 4, 1), np.float32)
+    query[0, :, 0], key[0, 3, 0] = 1, 1e4  # all attend to the last gene; the shares of the others are 0
+    regulator, target, _ = edges((query, key), top=3)
+    assert (regulator != target).all()
+    assert len({*zip(regulator.tolist(), target.tolist(), strict=True)}) == 12

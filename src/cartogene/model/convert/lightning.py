@@ -1,11 +1,12 @@
 """Lightning's ``.ckpt`` files, read without running anything that they hold."""
 
 import re
+import tarfile
 import zipfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from torch import Tensor
 
 from cartogene.errors import FileError, WeightsError
 
+NESTED = ("init_args", "dict_kwargs", "kwargs")  # where Lightning's command line put arguments for a while (2.3)
 WANTED = re.compile(r"GLOBAL (?P<name>[\w.]+)")  # how the reader names what it refuses to run
+PATHS = {"PosixPath": PurePosixPath, "WindowsPath": PureWindowsPath}  # read as names: nothing is looked up
 NUMBERS = ("numpy.core.multiarray", "numpy._core.multiarray")  # where numpy has its scalars, before 2.0 and since
 
 
@@ -52,13 +55,33 @@ def read(path: Path) -> Lightning:
     facts = {
         key: plain(content[key]) for key in ("epoch", "global_step", "pytorch-lightning_version") if key in content
     }
-    return Lightning(plain(settings), {str(name): value for name, value in tensors.items()}, facts)
+    return Lightning(
+        _flat(_plain_settings(path, settings)), {str(name): value for name, value in tensors.items()}, facts
+    )
+
+
+def _plain_settings(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return {str(name): plain(value) for name, value in settings.items()}
+    except RecursionError as error:
+        raise WeightsError(
+            f"{path}: hyper_parameters are nested too deeply, expected texts, numbers, lists and dicts; take the file "
+            "that the authors published"
+        ) from error
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with those that lie one level deeper among them."""
+    for name in NESTED:
+        if isinstance(inner := settings.get(name), dict):
+            settings = _flat(inner) | {key: value for key, value in settings.items() if key != name}
+    return settings
 
 
 def plain(value: Any) -> Any:
     """Return numbers and arrays of numpy, tuples and other mappings as JSON has them; anything else as text."""
     if isinstance(value, Mapping):
-        return {plain(key): plain(inner) for key, inner in value.items()}
+        return {_key(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(inner) for inner in value]
     if isinstance(value, (np.generic, np.ndarray, Tensor)):
@@ -66,15 +89,25 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (str, int, float)) else str(value)
 
 
+def _key(key: Any) -> Any:
+    key = plain(key)
+    return str(key) if isinstance(key, (dict, list)) else key
+
+
 def _content(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise FileError(f"{path}: found no such file, expected a .ckpt file; check the path")
     try:
-        with _numbers():
+        with _plain_data():
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except MemoryError:
         raise
     except Exception as error:  # a damaged file can fail anywhere in the reader
+        if tarfile.is_tarfile(path):
+            raise WeightsError(
+                f"{path}: found a tar file, as torch wrote them at first, expected one of Lightning; load it with the "
+                "torch that wrote it, and save it with a later one"
+            ) from error
         if wanted := _wanted(path, str(error)):
             raise WeightsError(
                 f"{path}: wants {wanted} to be run while it is read, expected tensors and plain data; a file that "
@@ -107,14 +140,16 @@ def _reason(error: Exception) -> str:
     return type(error).__name__ if not line or "weights_only" in line else line
 
 
-def _numbers() -> AbstractContextManager[None]:
-    """Let numpy's numbers and arrays be read for a while: hyper-parameters may hold some."""
+def _plain_data() -> AbstractContextManager[None]:
+    """Let numpy's numbers and arrays and names of files be read for a while: hyper-parameters may hold some."""
     if not hasattr(torch.serialization, "safe_globals"):
         return nullcontext()
     kinds = [
-        type(np.dtype(code)) for code in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "U")
+        type(np.dtype(code))
+        for code in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "U", "O")
     ]
     makers: dict[str, Any] = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.zeros(0).__reduce__()[0]}
     named = [(maker, f"{home}.{name}") for name, maker in makers.items() for home in NUMBERS]
+    named += [(maker, f"{home}.{name}") for name, maker in PATHS.items() for home in ("pathlib", "pathlib._local")]
     allowed: AbstractContextManager[None] = torch.serialization.safe_globals([*named, np.dtype, np.ndarray, *kinds])
     return allowed

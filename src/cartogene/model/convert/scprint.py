@@ -3,8 +3,8 @@
 The facts are those of the releases up to 1.6.4, and of the file medium-v1.5 (depth token first, eight label families).
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,44 +16,38 @@ from cartogene.errors import CartogeneError, WeightsError
 from cartogene.genes.vocabulary import Vocabulary
 from cartogene.knowledge.ontology import Hierarchy
 from cartogene.model.cell_model import DEPTH, CellModel
+from cartogene.model.convert.labels import labels
 from cartogene.model.convert.lightning import Lightning, read
-from cartogene.model.convert.told import Notes, Told, called, labels, told
+from cartogene.model.convert.names import (
+    GENES,
+    LATER,
+    PLACES,
+    QUERY,
+    STUDIES,
+    TOKENS,
+    TOLD_APART,
+    pairs,
+    renamed,
+    unwrapped,
+)
+from cartogene.model.convert.told import Notes, Told, called, told
 from cartogene.model.presets import COUNTS
 from cartogene.nn.encoders.expression import Expression
 from cartogene.nn.encoders.features import Features
+from cartogene.nn.heads.adversary import Adversary
 from cartogene.nn.heads.memberships import LeafMemberships
 from cartogene.nn.heads.query import NUMBERS, Query
 from cartogene.nn.transformer import Transformer
 from cartogene.provenance import file_hash
 
 SHOWN = Select(expressed=2200, unexpressed=0)  # genes of a cell in training: expressed ones, else any
-GENES, PLACES, TOKENS = "gene_encoder.embedding.weight", "pos_encoder.pe", "class_encoder.embedding.weight"
-FORMER = {f"gene_encoder.{name}.weight": GENES for name in ("embeddings", "0.embedding", "0.embeddings")}
-FORMER |= {"class_encoder.embeddings.weight": TOKENS}
-TRAINING = "grad_reverse_discriminator_loss."  # told studies apart in training; nothing here asks it
-QUERY = "mvc_decoder."
-LATER = ("cell_transformer.", "bottleneck_mlps.", "metacell_encoder.")
+SECOND = ("cell_transformer.", "bottleneck_mlps.", "metacell_encoder.")  # parts of scPRINT 2
 READ = ("gene_encoder.", "pos_encoder.", "class_encoder.", "expr_encoder.", "depth_encoder.", "transformer.")
 HEADS = ("expr_decoder.", "cls_decoders.", QUERY)
 LICENCE = (
     "not stated in the file; the code of scPRINT was under MIT up to 2.3.0 and is under GPL-3.0 since November 2025; "
     "see huggingface.co/jkobject/scPRINT for the weights"
 )
-TRUNK = {  # layers of ours, and the same of theirs
-    **{f"counts.layers.{layer}": f"expr_encoder.encoder.{layer}" for layer in (0, 1, 4)},
-    **{f"depth.layers.{layer}": f"depth_encoder.encoder.{layer}" for layer in (0, 1, 4)},
-    "mixers.0.norm": "transformer.norm",
-    **{f"heads.counts.layers.{ours}": f"expr_decoder.fc.{theirs}" for ours, theirs in ((0, 0), (1, 1), (3, 4), (4, 5))},
-    "heads.counts.layers.6": "expr_decoder.pred_var_zero",
-}
-BLOCK = {
-    "qkv": "mixer.Wqkv",
-    "out": "mixer.out_proj",
-    "norm1": "norm1",
-    "norm2": "norm2",
-    "up": "mlp.fc1",
-    "down": "mlp.fc2",
-}
 ELSEWHERE = {"genes", "gene_pos_enc", "label_decoders", "labels_hierarchy"}  # settings that are kept in another form
 Shape = tuple[int, ...]
 
@@ -67,6 +61,7 @@ class Converted:
     labels: Mapping[str, Hierarchy]
     select: Select
     card: dict[str, Any]
+    embedding: tuple[str, ...]  # the cell tokens whose mean is the published embedding of a cell
 
 
 def convert(path: str | Path) -> Converted:
@@ -95,18 +90,17 @@ def convert(path: str | Path) -> Converted:
 
 def _converted(path: Path, file: Lightning) -> Converted:
     notes: Notes = []
-    tensors = _renamed(file.tensors)
+    bare = unwrapped(file.tensors, notes)
+    tensors = renamed(bare)
     _refuse_later(tensors)
-    found = told(file.settings, file.tensors, notes)
+    found = told(file.settings, tensors, notes, later=any(name in LATER for name in bare))
     hierarchies = labels(file.settings, found, notes)
-    config = _config(
-        found, query=_query(file.settings, tensors, notes), placed=PLACES in tensors or found.numbers != []
-    )
+    config = _config(found, tensors, notes)
     groups = {family: hierarchy.matrix() for family, hierarchy in hierarchies.items()}
     model: CellModel = config.build(n_genes=len(found.genes), groups=groups)
-    pairs = dict(_pairs(found, config))
-    aside = _compare(tensors, _expected(found, model, pairs, config), notes)
-    state = {ours: tensors[theirs].float() for ours, theirs in pairs.items()}
+    theirs_of = dict(pairs(found, config))
+    aside = _compare(tensors, _expected(found, model, theirs_of, config), notes)
+    state = {ours: tensors[theirs].float() for ours, theirs in theirs_of.items()}
     model.load_state_dict(state | _tables(found, tensors, config))
     card = {
         "name": f"scPRINT {path.stem}",
@@ -118,46 +112,70 @@ def _converted(path: Path, file: Lightning) -> Converted:
         "left_aside": aside,
         "notes": notes,
     }
-    return Converted(model.eval(), found.genes, hierarchies, SHOWN, card)
-
-
-def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors under the names of 1.6.4."""
-    return {FORMER.get(name, name): value for name, value in tensors.items()}
+    return Converted(model.eval(), found.genes, hierarchies, SHOWN, card, found.embedding)
 
 
 def _refuse_later(tensors: Mapping[str, Tensor]) -> None:
-    if later := [name for name in tensors if name.startswith(LATER)]:
+    if later := [name for name in tensors if name.startswith(SECOND)]:
         raise WeightsError(
             f"found {len(later)} tensors such as {later[0]}, which belong to scPRINT 2, expected a model of 1.x; "
             "take one of the 1.x files (small, medium, large, medium-v1.5)"
         )
 
 
-def _query(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], notes: Notes) -> Query.Config | None:
+def _query(found: Told, tensors: Mapping[str, Tensor], notes: Notes) -> Query.Config | None:
     """Return the settings of the head that asks the cell about genes, if the file has one that can be read."""
     if not any(name.startswith(QUERY) for name in tensors):
         return None
-    if (style := settings.get("mvc_decoder")) != "inner product":
-        notes.append(f"the query head is of the kind {style!r}, which is not read: left aside, nothing else needs it")
+    if found.query not in {None, "inner product"}:
+        notes.append(
+            f"the query head is of the kind {found.query!r}, which is not read: left aside, nothing else needs it"
+        )
         return None
+    if found.query is None:
+        notes.append("the file does not say of which kind its query head is: taken as inner product")
     weight = tensors.get(f"{QUERY}pred_var_zero.weight")
     n_numbers = 3 if weight is None or not weight.shape[-1] else len(weight) // weight.shape[-1]
     counts: Any = next((name for name, numbers in NUMBERS.items() if numbers == n_numbers), "zinb")
     return Query.Config(genes=0, counts=counts)
 
 
-def _config(found: Told, *, query: Query.Config | None, placed: bool) -> CellModel.Config:
+def _studies(found: Told, tensors: Mapping[str, Tensor], notes: Notes) -> Adversary.Config | None:
+    """Return the settings of the head that tells studies apart, if the file has one of the published form."""
+    own: dict[str, Shape] = {name: tuple(tensor.shape) for name, tensor in tensors.items() if name.startswith(STUDIES)}
+    if not own:
+        return None
+    head, width = Adversary.Config(), found.width
+    n_studies = own.get(f"{STUDIES}out_layer.bias", (0,))[0]
+    expected: dict[str, Shape] = {f"{theirs}.bias": (width,) for theirs in TOLD_APART.values()}
+    expected |= {f"{theirs}.weight": (width,) for theirs in TOLD_APART.values()}
+    expected |= {f"{STUDIES}decoder.{n}.weight": (width, width) for n in (0, 3)}
+    expected |= {f"{STUDIES}out_layer.weight": (n_studies, width), f"{STUDIES}out_layer.bias": (n_studies,)}
+    if own == expected and n_studies and head.name not in map(called, found.families):
+        return Adversary.Config(studies=n_studies)
+    wrong = sorted(name for name in own.keys() | expected.keys() if own.get(name) != expected.get(name))
+    notes.append(
+        "the network that tells studies apart is left aside, for it is not whole or of another form "
+        f"({', '.join(wrong) or head.name}): nothing but its own training needs it"
+    )
+    return None
+
+
+def _config(found: Told, tensors: Mapping[str, Tensor], notes: Notes) -> CellModel.Config:
     families, dropout = tuple(map(called, found.families)), found.dropout
     tokens = (DEPTH, "base", *families) if found.depth_first else ("base", DEPTH, *families)
-    sources = ("proteins", "locus") if placed else ("proteins",)
+    proteins, locus = (
+        Features.Config(source=s, size=found.width, projection=None, absent=None) for s in ("proteins", "locus")
+    )
+    placed = PLACES in tensors or found.numbers != []
+    query, studies = _query(found, tensors, notes), _studies(found, tensors, notes)
     normalise: Any = found.normalise
     return CellModel.Config(
         width=found.width,
         cell_tokens=tokens,
-        genes=tuple(Features.Config(source=s, size=found.width, projection=None, absent=None) for s in sources),
-        counts=Expression.Config(normalise=normalise, dropout=dropout),
-        depth=Expression.Config(normalise="log", dropout=dropout),
+        genes=(replace(proteins, shift=None if found.frozen else 0.0), *((locus,) if placed else ())),
+        counts=Expression.Config(normalise=normalise, layers=found.layers["expr_encoder"], dropout=dropout),
+        depth=Expression.Config(normalise="log", layers=found.layers["depth_encoder"], dropout=dropout),
         mixers=(
             Transformer.Config(
                 depth=found.depth,
@@ -171,40 +189,17 @@ def _config(found: Told, *, query: Query.Config | None, placed: bool) -> CellMod
             COUNTS[found.counts](dropout=dropout),
             *((query,) if query else ()),
             *(LeafMemberships.Config(name=family, hidden=found.hidden, dropout=dropout) for family in families),
+            *((studies,) if studies else ()),
         ),
     )
 
 
-def _pairs(found: Told, config: CellModel.Config) -> Iterator[tuple[str, str]]:
-    """Give the name of every weight here, and of the same one there."""
-    if any(isinstance(head, Query.Config) for head in config.heads):
-        yield "heads.query.params.weight", f"{QUERY}pred_var_zero.weight"
-    for ours, theirs in _layers(found, config):
-        for kind in ("weight", "bias"):
-            yield f"{ours}.{kind}", f"{theirs}.{kind}"
-
-
-def _layers(found: Told, config: CellModel.Config) -> Iterator[tuple[str, str]]:
-    """Give the name of every layer with weight and bias here, and of the same one there."""
-    yield from TRUNK.items()
-    for block in range(found.depth):
-        for ours, theirs in BLOCK.items():
-            yield f"mixers.0.blocks.{block}.{ours}", f"transformer.blocks.{block}.{theirs}"
-    if any(isinstance(head, Query.Config) for head in config.heads):
-        yield "heads.query.query.0", f"{QUERY}gene2query"
-        yield "heads.query.query.1", f"{QUERY}norm"
-    for family in found.families:
-        ours, theirs = f"heads.{called(family)}.layers", f"cls_decoders.{family}"
-        for layer in range(len(found.hidden)):  # Linear, LayerNorm, ReLU, Dropout
-            yield f"{ours}.{layer}.0", f"{theirs}.decoder.{4 * layer}"
-            yield f"{ours}.{layer}.1", f"{theirs}.decoder.{4 * layer + 1}"
-        yield f"{ours}.{len(found.hidden)}", f"{theirs}.out_layer"
-
-
-def _expected(found: Told, model: CellModel, pairs: Mapping[str, str], config: CellModel.Config) -> dict[str, Shape]:
+def _expected(
+    found: Told, model: CellModel, theirs_of: Mapping[str, str], config: CellModel.Config
+) -> dict[str, Shape]:
     """Return the shape that each tensor of theirs has to have."""
     state = model.state_dict()
-    expected = {theirs: tuple(state[ours].shape) for ours, theirs in pairs.items()}
+    expected = {theirs: tuple(state[ours].shape) for ours, theirs in theirs_of.items()}
     expected |= {GENES: (len(found.genes), found.width), TOKENS: (1 + len(found.families), found.width)}
     return expected | ({PLACES: (len(found.genes), 1, found.width)} if len(config.genes) > 1 else {})
 
@@ -217,7 +212,7 @@ def _compare(tensors: Mapping[str, Tensor], expected: Mapping[str, Shape], notes
         for name, shape in expected.items()
         if name in tensors and not _fits(name, tensors[name], shape)
     ]
-    unexpected = sorted(name for name in tensors.keys() - expected.keys() if not name.startswith(TRAINING))
+    unexpected = sorted(name for name in tensors.keys() - expected.keys() if not name.startswith(STUDIES))
     queried = any(name.startswith(QUERY) for name in expected)
     strange = [
         name for name in unexpected if name.startswith((*READ, *HEADS)) and (queried or not name.startswith(QUERY))
@@ -228,11 +223,20 @@ def _compare(tensors: Mapping[str, Tensor], expected: Mapping[str, Shape], notes
             f"{_listed('of another shape', other)}; {_listed('not expected', unexpected)}; "
             "take the file that the authors published"
         )
-    if sick := [name for name in expected if not torch.isfinite(tensors[name]).all()]:
+    if odd := [name for name in expected if not _plain(tensors[name])]:
+        raise WeightsError(
+            f"tensor {odd[0]}: found {tensors[odd[0]].dtype}, {tensors[odd[0]].layout}, expected real numbers, one by "
+            "one; take the file that the authors published"
+        )
+    if sick := [name for name in expected if not torch.isfinite(tensors[name].float()).all()]:
         raise WeightsError(f"tensor {sick[0]}: found numbers that are not finite; fetch or write the file again")
     if unexpected:
         notes.append(f"{_listed('not expected, and left aside', unexpected)}")
     return sorted(tensors.keys() - expected.keys())
+
+
+def _plain(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided and not tensor.is_complex() and not tensor.is_quantized
 
 
 def _fits(name: str, tensor: Tensor, shape: Shape) -> bool:
@@ -259,7 +263,7 @@ def _tables(found: Told, tensors: Mapping[str, Tensor], config: CellModel.Config
     state = {"cell": torch.cat([*first, rows[1:]])}
     for number, table in enumerate(tables):
         state |= {f"genes.{number}.table": torch.cat([none, table]), f"genes.{number}.known": known}
-    return state
+    return state if found.frozen else state | {"genes.0.shift": torch.zeros(n_genes + 1, width)}
 
 
 def _placed(rows: Tensor, found: Told) -> Tensor:

@@ -8,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cartogene.errors import ConfigError
+from cartogene.nn.initial import begin
+from cartogene.nn.pieces import in_pieces
 from cartogene.settings import Settings
 
 
@@ -29,10 +31,11 @@ class Expression(nn.Module):
 
     def __init__(self, config: Config, *, width: int):
         super().__init__()
-        self.normalise = config.normalise
+        self.normalise, self.width = config.normalise, width
         self.layers = nn.Sequential(nn.Linear(1, width))
         for _ in range(config.layers - 1):
             self.layers.extend([nn.LayerNorm(width), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(width, width)])
+        begin(self)
 
     def forward(self, counts: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape D"]:
         if self.normalise == "log":
@@ -40,5 +43,4 @@ class Expression(nn.Module):
         else:
             total = counts.sum(-1, keepdim=True)
             values = counts / torch.where(total > 0, total, 1)
-        vectors: Tensor = self.layers(values.clamp(0, 1e5).unsqueeze(-1))
-        return vectors
+        return in_pieces(self.layers, values.clamp(0, 1e5).unsqueeze(-1), widest=self.width)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cartogene.errors import ConfigError
 from cartogene.nn.distributions import Leaves
+from cartogene.nn.initial import begin
 from cartogene.nn.parts import Reading
 from cartogene.nn.reversal import reverse
 from cartogene.settings import Settings
@@ -58,6 +59,7 @@ class Adversary(nn.Module):
             nn.LeakyReLU(),
             nn.Linear(width, config.studies),
         )
+        begin(self)
         self.groups: Tensor
         self.register_buffer("groups", torch.zeros(0, config.studies, dtype=torch.bool), persistent=False)
 

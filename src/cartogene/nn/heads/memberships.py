@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cartogene.nn.distributions import Memberships
+from cartogene.nn.initial import begin
 from cartogene.nn.parts import Reading
 from cartogene.nn.reader import family_token
 from cartogene.settings import Settings
@@ -39,14 +40,14 @@ class LeafMemberships(nn.Module):
         self.register_buffer("groups", torch.from_numpy(groups[config.name]), persistent=False)
         sizes = (width, *config.hidden)
         last = nn.Linear(sizes[-1], groups[config.name].shape[1])
-        nn.init.constant_(last.bias, config.bias)
         self.layers = nn.Sequential(
             *(
-                nn.Sequential(nn.Linear(a, b), nn.LayerNorm(b), nn.ReLU(), nn.Dropout(config.dropout))
+                begin(nn.Sequential(nn.Linear(a, b), nn.LayerNorm(b), nn.ReLU(), nn.Dropout(config.dropout)))
                 for a, b in zip(sizes[:-1], sizes[1:], strict=True)
             ),
             last,
         )
+        nn.init.constant_(begin(last).bias, config.bias)
 
     def forward(self, reading: Reading) -> Memberships:
         state = reading.cell[:, self.token]

@@ -11,6 +11,7 @@ from torch import nn
 from torch.distributions import Distribution
 
 from cartogene.nn.distributions import shared_counts
+from cartogene.nn.initial import begin
 from cartogene.nn.parts import Reading
 from cartogene.settings import Settings
 
@@ -25,12 +26,14 @@ class Query(nn.Module):
         name: str = "query"
         genes: int | None = None  # which gene encoder says who is asked about; None: the sum of all of them
         counts: Literal["zinb", "nb", "mean"] = "zinb"  # what is said of a count; as the heads of these names say it
+        spread: float | None = None  # standard deviation of the first weights, biases 0; None: as torch has them
 
     def __init__(self, config: Config, *, width: int, **_: object):
         super().__init__()
         self.genes = config.genes
         self.query = nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width), nn.Sigmoid())
         self.params = nn.Linear(width, NUMBERS[config.counts] * width, bias=False)
+        begin(self, config.spread)
 
     def forward(self, reading: Reading) -> Distribution:
         cell = reading.cell.mean(1)  # (B, D)

@@ -1,7 +1,7 @@
 """One gene network per group of cells."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Literal, get_args
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, TypeGuard, get_args
 
 import numpy as np
 import torch
@@ -9,25 +9,25 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from cartogene.cells.collection import Collection
-from cartogene.errors import CellError, ConfigError
+from cartogene.errors import CellError, ConfigError, GeneError
 from cartogene.knowledge.graph import GeneGraph
 from cartogene.model.checkpoint import Checkpoint
 from cartogene.nn.attention import SlotMeans
 from cartogene.provenance import record
 from cartogene.runtime import DEFAULT, Runtime
 from cartogene.tasks.apply import Advance, forward, made_by, shelve
-from cartogene.tasks.denoise import log_normalised, most_variable
+from cartogene.tasks.denoise import genes_of, log_normalised
 from cartogene.tasks.network.groups import LEAST_CELLS, large_groups, named
-from cartogene.tasks.network.prune import strongest
+from cartogene.tasks.network.prune import Competing, strongest
 
-Score = Literal["specific", "attention"]
+Score = Literal["specific", "attention", "published"]
 
 
 def infer_network(
     checkpoint: Checkpoint,
     adata: AnnData,
     *,
-    genes: int = 1000,
+    genes: int | Sequence[str] = 1000,
     top: int = 20,
     cells: int = 1024,
     score: Score = "specific",
@@ -36,8 +36,8 @@ def infer_network(
 ) -> GeneGraph:
     """Read one gene network off the attention of a model over some cells (scPRINT, Methods, gene networks).
 
-    Queries and keys are averaged per gene over the cells; a gene's regulators are those it attends to most (soft-max
-    over the other genes, mean over all heads of all layers).
+    Queries and keys are averaged per gene over the cells; a gene's regulators are those it attends to most (soft-max,
+    mean over all heads of all layers).
 
     Parameters
     ----------
@@ -46,15 +46,18 @@ def infer_network(
     adata
         Cells of one kind, with raw counts; it is not changed.
     genes
-        At most so many: the most variable of those that at least 5 of the cells express.
+        Between which genes, by id or symbol; or how many at most: the most variable of those that at least 5 of the
+        cells express.
     top
         Regulators kept per target.
     cells
         At most so many: the deepest.
     score
-        ``"attention"`` takes the mean queries as they are (as published): where all genes attend to the same few, so
-        does every target of the network. ``"specific"`` takes of each gene's mean query what differs from the average
-        gene's, so that a regulator counts for how much more this target attends to it than others do.
+        ``"published"`` is the soft-max of each gene over cell tokens, all genes and itself, as scPRINT has it, but no
+        gene is given as its own regulator. ``"attention"`` leaves cell tokens and the gene itself out of the soft-max.
+        In both, where all genes attend to the same few, so does every target of the network. ``"specific"`` is
+        ``"attention"`` with what differs from the average gene in each gene's mean query, so that a regulator counts
+        for how much more this target attends to it than others do.
     runtime
         Device, precision and seed.
     advance
@@ -71,6 +74,8 @@ def infer_network(
         If fewer than three genes are expressed in at least 5 cells.
     ConfigError
         If there is no such score, or a number is too small.
+    GeneError
+        If a gene that was named is not known, not measured, or named twice.
     CartogeneError
         If the cells cannot be used; see `cartogene.errors`.
     """
@@ -85,7 +90,7 @@ def infer_networks(
     *,
     least: int = LEAST_CELLS,
     skip: Iterable[str] = (),
-    genes: int = 1000,
+    genes: int | Sequence[str] = 1000,
     top: int = 20,
     cells: int = 1024,
     score: Score = "specific",
@@ -134,37 +139,51 @@ def _network(
     runtime: Runtime,
     advance: Advance,
     *,
-    genes: int,
+    genes: int | Sequence[str],
     top: int,
     cells: int,
     score: Score,
 ) -> GeneGraph:
     if score not in get_args(Score):
         raise ConfigError(f"score: found {score!r}, expected one of {', '.join(get_args(Score))}")
-    for name, value, least in (("genes", genes, 3), ("top", top, 1), ("cells", cells, 1)):
+    numbers = {"genes": genes if _counted(genes) else 3, "top": top, "cells": cells}
+    for (name, value), least in zip(numbers.items(), (3, 1, 1), strict=True):
         if value < least:
             raise ConfigError(f"{name}: found {value}, expected at least {least}")
     deepest = np.argsort(-shelf.depth, kind="stable")[:cells]
     shelf = shelf.take(np.sort(deepest))
-    shelf = _expressed(shelf, least=min(5, len(shelf)))
-    chosen = most_variable(shelf, genes)
-    if len(chosen) < 3:
-        raise CellError(
-            f"network: found {len(chosen)} genes expressed in at least 5 of {len(shelf)} cells, expected 3 or more"
-        )
+    chosen = _chosen(shelf, genes)
     tokens = len(checkpoint.model.config.cell_tokens)
     positions = torch.from_numpy(chosen.astype(np.int64))
     means = SlotMeans(n_cell_tokens=tokens, n_genes=len(checkpoint.vocabulary), genes=positions)
     for _ in forward(checkpoint, shelf, runtime, genes=chosen, watch=means, advance=advance):
         pass
     _, queries, keys = means.means()
-    queries, keys = queries[:, tokens:], keys[:, tokens:]  # every cell shows every gene chosen, so that all are there
+    queries = queries[:, tokens:]  # every cell shows every gene chosen, so that all are there
     if score == "specific":
         queries = queries - queries.mean(1, keepdim=True)
-    regulator, target, weight = (part.cpu().numpy() for part in strongest(queries, keys, top=top))
+    competing: Competing = "all" if score == "published" else "others"
+    found = strongest(queries, keys, top=top, competing=competing)
+    regulator, target, weight = (part.cpu().numpy() for part in found)
     sign = np.sign(_correlation(shelf, chosen, regulator, target)).astype(np.int8)
     facts = made_by(checkpoint, runtime) | {"cells": len(shelf), "genes": len(chosen), "top": top, "score": score}
     return GeneGraph(checkpoint.vocabulary, chosen[regulator], chosen[target], weight, sign, record(**facts))
+
+
+def _chosen(shelf: Collection, genes: int | Sequence[str]) -> NDArray[np.int32]:
+    """Return the genes asked for, or so many of those that at least 5 of the cells express, as ascending positions."""
+    least = min(5, len(shelf))
+    chosen = np.sort(genes_of(_expressed(shelf, least=least) if _counted(genes) else shelf, genes))
+    if len(chosen) >= 3:
+        return chosen
+    if _counted(genes):
+        found = f"found {len(chosen)} genes expressed in at least {least} of {len(shelf)} cells"
+        raise CellError(f"network: {found}, expected 3 or more")
+    raise GeneError(f"genes: found {len(chosen)} names, expected 3 or more; name more genes, or say how many")
+
+
+def _counted(genes: int | Sequence[str]) -> TypeGuard[int]:
+    return isinstance(genes, int | np.integer)
 
 
 def _expressed(shelf: Collection, *, least: int) -> Collection:

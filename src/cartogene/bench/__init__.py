@@ -1,0 +1,1 @@
+"""Judging: how right a result is, in numbers that others can be compared with."""
