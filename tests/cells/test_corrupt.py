@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from cartogene.cells.corrupt import downsample, hide, thin
+from cartogene.cells.corrupt import downsample, hide, hide_share, thin
 from cartogene.errors import ConfigError
 
 MOMENTS = Path(__file__).resolve().parents[3] / "shared" / "fixtures" / "scprint" / "downsample_moments.json"
@@ -151,3 +151,31 @@ class TestHiding:
         genes = torch.ones(4, 50, dtype=torch.int64)
         assert torch.equal(hide(genes, 0.5, rng(1)), hide(genes, 0.5, rng(1)))
         assert not torch.equal(hide(genes, 0.5, rng(1)), hide(genes, 0.5, rng(2)))
+
+
+class TestHidingAShare:
+    GENES = torch.tensor([[5, 6, 7, 8, 9], [5, 0, 7, 0, 9], [1, 0, 0, 0, 0], [0, 0, 0, 0, 0]])
+
+    @pytest.mark.parametrize(
+        ("share", "counts"), [(0.0, [0, 0, 0, 0]), (0.4, [2, 1, 0, 0]), (0.67, [3, 2, 0, 0]), (1.0, [5, 3, 1, 0])]
+    )
+    def test_hides_so_many_genes_of_each_cell(self, share, counts):
+        hidden = hide_share(self.GENES, share, rng())
+        assert hidden.sum(1).tolist() == counts
+        assert not (hidden & (self.GENES == 0)).any()
+
+    @pytest.mark.parametrize("n_genes", [5, 10, 35, 100, 1200])
+    def test_rounds_down_as_python_does(self, n_genes):
+        for share in (0.4, 0.15, 0.29, 0.7):
+            assert hide_share(torch.ones(1, n_genes, dtype=torch.int64), share, rng()).sum() == int(share * n_genes)
+
+    def test_takes_every_gene_as_often(self):
+        hidden = hide_share(torch.ones(20_000, 5, dtype=torch.int64), 0.4, rng())
+        np.testing.assert_allclose(hidden.float().mean(0), 0.4, atol=0.015)
+        pairs = (hidden[:, 0] & hidden[:, 1]).float().mean().item()
+        assert pairs == pytest.approx(0.4 * 0.25, abs=0.01)
+
+    def test_depends_on_the_generator_only(self):
+        genes = torch.ones(4, 50, dtype=torch.int64)
+        assert torch.equal(hide_share(genes, 0.5, rng(1)), hide_share(genes, 0.5, rng(1)))
+        assert not torch.equal(hide_share(genes, 0.5, rng(1)), hide_share(genes, 0.5, rng(2)))

@@ -1,5 +1,9 @@
 """cartogene convert: a published checkpoint becomes one of ours."""
 
+import importlib.util
+from pathlib import Path
+
+import pytest
 import torch
 
 from cartogene.model.checkpoint import load
@@ -46,3 +50,45 @@ def test_the_tasks_take_a_published_file_as_it_is(cartogene, file, published_fil
     for task in ("embed", "annotate", "denoise"):
         done = cartogene(task, file, "--out", tmp_path / f"{task}.h5ad", "--model", published_file())
         assert done.exit_code == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def authors():
+    """Files as the authors of Cell-GraphCompass publish them; what stands beside the tests of the converter."""
+    place = Path(__file__).parents[1] / "model" / "authors_files.py"
+    found = importlib.util.spec_from_file_location("authors_files_of_cli", place)
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+class TestCellGraphCompass:
+    def test_weights_and_vocabulary_become_one_of_ours(self, cartogene, authors, human_genes, tmp_path):
+        genes = human_genes["symbol"].iloc[:60].tolist()
+        torch.save(authors.weights(63), tmp_path / "w.pt")
+        vocab, out = authors.vocabulary_file(tmp_path / "vocab.json", genes), tmp_path / "c.safetensors"
+        done = cartogene(
+            "convert", "cgcompass", tmp_path / "w.pt", "--vocab", vocab, "--knowledge", tmp_path, "--heads", 4,
+            "--out", out, "--verify",
+        )  # fmt: skip
+        assert done.exit_code == 0, done.stderr
+        for words in (
+            "60 genes",
+            "note: regulation: neither",
+            "left aside: gnn_encoder",
+            "its state: ",
+            "source sha256",
+        ):
+            assert words in done.stderr
+        assert load(out).seen.bins == 51
+        assert load(out).vocabulary.symbols == tuple(genes)
+
+    def test_without_vocabulary_or_folder_it_refuses_and_leaves_nothing(self, cartogene, authors, tmp_path):
+        torch.save(authors.weights(9), tmp_path / "w.pt")
+        vocab, out = authors.vocabulary_file(tmp_path / "vocab.json", list("ABCDEF")), tmp_path / "c.safetensors"
+        call = ("convert", "cgcompass", tmp_path / "w.pt", "--out", out)
+        assert "--vocab" in cartogene(*call).stderr
+        assert "cannot be read as JSON" in cartogene(*call, "--vocab", tmp_path / "none").stderr
+        lost = cartogene(*call, "--vocab", vocab, "--knowledge", tmp_path / "none").stderr
+        assert "found no such folder" in lost
+        assert not out.exists()

@@ -77,6 +77,21 @@ class TestAGrownModel:
         tables = {"proteins": like(features, 2, 3), "locus": np.array([900, 0])}
         same(grow(before, NEW, tables).model(batch), before.model(batch))
 
+    def test_keeps_cell_tokens_that_enter_as_genes_do(self, whole, features, batch, checkpoint, vocabulary):
+        torch.manual_seed(0)
+        parts = (Learned.Config(norm=True), PROTEINS, Locus.Config())
+        config = replace(presets.cgcompass(width=16, depth=1, heads=2, dropout=0.0), genes=parts)
+        locus = np.arange(len(vocabulary))
+        model = build(config, vocabulary, {}, {"proteins": features, "locus": locus}).eval()
+        before = replace(checkpoint, model=model)
+        after = grow(before, NEW, {"proteins": like(features, 2, 3), "locus": np.array([900, 0])})
+        one, other = model(batch), after.model(batch)
+        assert torch.equal(one.cell, other.cell)
+        assert torch.equal(one.heads["query"].mean, other.heads["query"].mean)
+        few = transfer(after, Vocabulary("human", vocabulary.ids[:400], vocabulary.symbols[:400]), {})
+        assert few.model.n_genes == 400
+        assert torch.equal(few.model(batch).cell, one.cell)
+
     @pytest.mark.parametrize("changes", [{}, {"projection": None}, {"absent": None}])
     def test_takes_a_new_gene_with_the_features_of_a_known_one_for_that_one(self, whole, features, batch, changes):
         before = whole(replace(PROTEINS, **changes))

@@ -158,10 +158,14 @@ class TestMixing:
 
 
 class TestRefuses:
-    @pytest.mark.parametrize("changes", [{"width": 0}, {"cell_tokens": ()}, {"genes": ()}])
+    @pytest.mark.parametrize("changes", [{"width": 0}, {"genes": ()}], ids=["width", "genes"])
     def test_to_be_made_of_nothing(self, changes):
-        with pytest.raises(ConfigError, match="^width, cell_tokens, genes: each needs at least one"):
+        with pytest.raises(ConfigError, match="^width, genes: each needs at least one"):
             config(**changes)
+
+    def test_cell_tokens_that_are_genes_and_made_of_a_depth(self):
+        with pytest.raises(ConfigError, match="^cells_as_genes: found a depth token or a setting `cells`"):
+            config(cell_tokens=("base", "depth"), cells_as_genes=True)
 
     def test_two_cell_tokens_of_one_name(self):
         with pytest.raises(ConfigError, match=r"^cell_tokens: found \['base', 'base'\], expected different names"):

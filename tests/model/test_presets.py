@@ -8,7 +8,7 @@ import torch
 from torch.distributions import Distribution
 
 from cartogene import settings
-from cartogene.cells.batch import CellBatch
+from cartogene.cells.batch import CellBatch, Edges
 from cartogene.cells.select import Select
 from cartogene.model import presets
 from cartogene.model.cell_model import CellModel
@@ -71,6 +71,18 @@ def read(model, cells: CellBatch) -> dict[str, torch.Tensor]:
     return said
 
 
+def wired(cells: CellBatch, n_cell_tokens: int) -> Edges:
+    """Each gene tells the first cell token and the gene before it something."""
+    nodes = n_cell_tokens + cells.genes.shape[1]
+    row, place = (part.repeat(2) for part in (cells.genes != 0).nonzero(as_tuple=True))
+    half = len(row) // 2
+    source = row * nodes + n_cell_tokens + place
+    target = torch.cat([row[:half] * nodes, (source[half:] - 1).clamp(min=0)])
+    flag = torch.arange(len(row)) % 2 == 0
+    attributes = {"regulation": flag, "coexpression.correlation": place / 20, "chromosome": ~flag}
+    return Edges(source, target, attributes | {"chromosome.distance": place.to(torch.int8)}, nodes)
+
+
 def agree(one, other, rows=slice(None)):
     for name, value in one.items():
         torch.testing.assert_close(
@@ -117,7 +129,7 @@ class TestEveryPreset:
         before = model(batch).cell
         others = [
             replace(batch, counts=batch.counts + (batch.genes != 0)),
-            replace(batch, depth=batch.depth * 4),
+            *([replace(batch, depth=batch.depth * 4)] if "depth" in model.config.cell_tokens else []),
             replace(batch, genes=torch.where(batch.genes != 0, batch.genes % 390 + 1, 0)),
         ]
         for other in others:
@@ -148,6 +160,7 @@ class TestEveryPreset:
         torch.testing.assert_close(model(batch, lambda *_: None).cell, model(batch).cell)
 
     def test_every_weight_learns(self, model, batch):
+        batch = replace(batch, edges=wired(batch, len(model.config.cell_tokens)))
         losses = objective(model.config)(model.train(), batch, torch.Generator().manual_seed(0))
         torch.stack(list(losses.values())).sum().backward()
         silent = [name for name, weight in model.named_parameters() if weight.grad is None]

@@ -6,7 +6,16 @@ import torch
 from scipy import stats
 from scipy.special import expit, gammaln, logsumexp, softmax
 
-from cartogene.nn.distributions import Counts, Leaves, LogShares, Memberships, ZeroInflated, shared_counts
+from cartogene.nn.distributions import (
+    Changes,
+    Counts,
+    Leaves,
+    LogShares,
+    Memberships,
+    Values,
+    ZeroInflated,
+    shared_counts,
+)
 
 COUNTS = torch.arange(6000.0)
 
@@ -250,3 +259,69 @@ class TestMemberships:
 
     def test_are_scored_in_float32(self, logits):
         assert Memberships(logits.bfloat16(), self.GROUPS).probs.dtype == torch.float32
+
+
+class TestValues:
+    def test_are_scored_by_the_squared_difference(self):
+        said = Values(torch.tensor([[1.0, 4.0]]))
+        assert said.mean.tolist() == [[1, 4]]
+        assert said.log_prob(torch.tensor([[3.0, 4.5]])).tolist() == [[-4, -0.25]]
+
+    def test_say_how_likely_a_value_is_above_0(self):
+        logits = torch.tensor([2.0, 2.0, -1.0, 400.0])
+        found = Values(torch.zeros(4), logits).log_prob_of_presence(torch.tensor([7.0, 0.0, -2.0, 0.0]))
+        expected = [np.log(expit(2)), np.log(expit(-2)), np.log(expit(1)), -400]
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+    def test_are_kept_in_float32(self):
+        said = Values(torch.ones(2).bfloat16(), torch.ones(2).bfloat16())
+        assert said.mean.dtype == said.presence.dtype == torch.float32
+
+
+LN2, LN5, ZERO = np.log(np.float32([2, 5, 1]))
+BELOW = np.nextafter(np.array([LN2, LN5]), ZERO)
+EDGES = [-9, -LN5, -BELOW[1], -LN2, -BELOW[0], 0, BELOW[0], LN2, 1, LN5, 9]
+
+
+class TestChanges:
+    @pytest.fixture(params=[2, 4], ids=["three classes", "five classes"])
+    def said(self, request):
+        rng = torch.Generator().manual_seed(1)
+        return Changes(torch.randn(3, 6, generator=rng), torch.randn(3, 6, request.param, generator=rng))
+
+    def test_limits_belong_to_the_change(self, said):
+        edges = torch.tensor(np.array(EDGES, np.float32))
+        codes = [0, 0, 1, 1, 2, 2, 2, 3, 3, 4, 4] if said.way.shape[-1] == 4 else [0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2]
+        assert said.code(edges).tolist() == codes
+
+    def test_are_probabilities_of_whether_and_of_which(self, said):
+        change, way = expit(said.change.numpy()), softmax(said.way.numpy(), -1)
+        both, middle = change[..., None] * way, way.shape[-1] // 2
+        expected = np.concatenate([both[..., :middle], 1 - change[..., None], both[..., middle:]], -1)
+        np.testing.assert_allclose(said.probs, expected, rtol=1e-5)
+        ups, downs = expected[..., middle + 1 :].sum(-1), expected[..., :middle].sum(-1)
+        np.testing.assert_allclose(said.mean, ups - downs, atol=1e-6)
+
+    @pytest.mark.parametrize("value", [-2.0, -0.8, 0.1, 0.9, 3.0])
+    def test_score_the_class_that_a_difference_is_of(self, said, value):
+        differences = torch.full((3, 6), value)
+        code = int(said.code(torch.tensor(value)))
+        torch.testing.assert_close(said.log_prob(differences), said.probs[..., code].log())
+        changed, way = said.steps(differences)
+        assert bool(changed.all()) == (abs(value) > 0.7)
+        if changed.all():
+            expected = said.change.sigmoid() * said.way.softmax(-1)[..., int(way[0, 0])]
+            torch.testing.assert_close(said.log_prob(differences).exp(), expected)
+
+    def test_of_two_steps_are_told_by_the_likelier_answer_of_each(self, said):
+        middle = said.way.shape[-1] // 2
+        for at in np.ndindex(3, 6):
+            way = int(said.way[at].argmax())
+            expected = middle if said.change[at] < 0 else way + (way >= middle)
+            assert said.said()[at] == expected
+        assert len(set(said.said().flatten().tolist())) > 2
+
+    def test_are_told_of_sure_answers_without_a_loss_of_digits(self):
+        said = Changes(torch.tensor([-200.0, 200.0]), torch.zeros(2, 2))
+        found = said.log_prob(torch.tensor([3.0, 0.0]))
+        np.testing.assert_allclose(found, [-200 + np.log(0.5), -200], rtol=1e-6)

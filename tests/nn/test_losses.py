@@ -11,8 +11,17 @@ import torch
 from safetensors.torch import load_file
 
 from cartogene.errors import ConfigError
-from cartogene.nn.distributions import Counts, LogShares, Memberships, ZeroInflated
-from cartogene.nn.losses import classification, contrast, contrast_over_the_batch_axis, dissimilarity, elastic
+from cartogene.nn.distributions import Changes, Counts, LogShares, Memberships, ZeroInflated
+from cartogene.nn.losses import (
+    changes,
+    classification,
+    contrast,
+    contrast_over_the_batch_axis,
+    dissimilarity,
+    elastic,
+    focal,
+    mean_where,
+)
 
 FIXTURES = Path(__file__).resolve().parents[3] / "shared" / "fixtures" / "scprint"
 SETS = sorted(path.parent.name for path in FIXTURES.glob("*/losses.json"))
@@ -136,6 +145,54 @@ class TestTheClassification:
         groups = torch.tensor([[True, False, False]])
         found = classification(Memberships(logits, groups), torch.tensor([3]))
         assert float(found) == pytest.approx(3 * math.log(2) / 4)
+
+
+class TestTheFocalLoss:
+    @pytest.mark.parametrize(("alpha", "gamma"), [(0.5, 0.0), (0.05, 2.0), (0.9, 0.5)])
+    def test_is_recomputed_answer_by_answer(self, alpha, gamma):
+        logits, truth = normal(12), normal(12, seed=1) > 0
+        expected = []
+        for z, true in zip(logits.double().tolist(), truth.tolist(), strict=True):
+            chance = 1 / (1 + math.exp(-z if true else z))
+            expected.append(-(alpha if true else 1 - alpha) * (1 - chance) ** gamma * math.log(chance))
+        np.testing.assert_allclose(focal(logits, truth, alpha=alpha, gamma=gamma), expected, rtol=1e-5)
+
+    def test_is_half_the_cross_entropy_unless_told_otherwise(self):
+        logits, truth = normal(12), normal(12, seed=1) > 0
+        plain = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth.float(), reduction="none")
+        torch.testing.assert_close(focal(logits, truth), plain / 2)
+
+
+class TestTheLossOfChanges:
+    SAID = Changes(torch.tensor([[0.0, 2.0, -1.0]]), torch.tensor([[[0.0, 1.0], [3.0, 0.0], [0.0, 5.0]]]))
+    DIFFERENCE = torch.tensor([[0.1, -2.0, 2.0]])
+
+    def test_is_a_mean_over_genes_and_over_those_that_change(self):
+        found = changes(self.SAID, self.DIFFERENCE, torch.tensor([[True, True, True]]))
+        assert float(found[0]) == pytest.approx((math.log(2) + math.log1p(math.exp(-2)) + math.log1p(math.e)) / 3)
+        assert float(found[1]) == pytest.approx((math.log1p(math.exp(-3)) + math.log1p(math.exp(-5))) / 2)
+
+    def test_leaves_padding_out(self):
+        whether, way = changes(self.SAID, self.DIFFERENCE, torch.tensor([[True, True, False]]))
+        assert float(whether) == pytest.approx((math.log(2) + math.log1p(math.exp(-2))) / 2)
+        assert float(way) == pytest.approx(math.log1p(math.exp(-3)))
+
+    def test_is_nothing_where_there_is_nothing(self):
+        assert [float(loss) for loss in changes(self.SAID, self.DIFFERENCE, torch.zeros(1, 3, dtype=torch.bool))] == [
+            0,
+            0,
+        ]
+
+
+class TestTheMeanOfSome:
+    def test_does_not_see_the_others(self):
+        values = torch.tensor([2.0, math.nan, 4.0, math.inf])
+        assert float(mean_where(values, torch.tensor([True, False, True, False]))) == 3
+
+    def test_of_none_is_0_and_teaches_nothing(self):
+        values = torch.ones(3, requires_grad=True)
+        mean_where(values, torch.zeros(3, dtype=torch.bool)).backward()
+        assert values.grad.tolist() == [0, 0, 0]
 
 
 class TestLowPrecision:

@@ -2,14 +2,21 @@
 
 import numpy as np
 import pytest
+import torch
 
 from cartogene.cells.collection import join
 from cartogene.cells.prepare import prepare
 from cartogene.errors import CellError, ConfigError, GeneError
+from cartogene.model.outputs import CellOutputs
+from cartogene.nn.distributions import Changes, Values
 from cartogene.runtime import DEFAULT
 from cartogene.tasks import denoise
 from cartogene.tasks.apply import forward, shelve
-from cartogene.tasks.denoise import log_normalised, most_variable
+from cartogene.tasks.denoise import log_normalised, most_variable, said_of_counts
+
+
+def type_name(thing) -> str:
+    return type(thing).__name__
 
 
 def by_hand(cells) -> np.ndarray:
@@ -109,6 +116,14 @@ class TestExpectedCounts:
     def test_of_a_head_that_reads_no_counts_are_refused(self, familiar, cells, head):
         with pytest.raises(ConfigError, match=rf"head: found '{head}', expected one that reads counts; .*query"):
             denoise(familiar, cells, head=head)
+
+    @pytest.mark.parametrize(
+        "said", [Values(torch.ones(1, 3)), Changes(torch.ones(1, 3), torch.ones(1, 3, 2))], ids=type_name
+    )
+    def test_of_a_head_that_says_bins_or_changes_are_refused(self, said):
+        outputs = CellOutputs(torch.zeros(1, 1, 4), torch.zeros(1, 3, 4), {"value": said})
+        with pytest.raises(ConfigError, match=r"head: found 'value', expected one that reads counts"):
+            said_of_counts(outputs, "value")
 
     def test_of_no_genes_are_refused(self, familiar, cells):
         with pytest.raises(ConfigError, match="genes: found 0, expected at least 1"):

@@ -53,3 +53,19 @@ def hide(genes: Int[Tensor, "B T"], share: float, rng: torch.Generator) -> Bool[
     """Choose genes whose counts are not shown, each with probability `share`; padding is never among them."""
     drawn = torch.rand(genes.shape, generator=rng, device=rng.device) < share
     return drawn.to(genes.device) & (genes != 0)
+
+
+def hide_share(genes: Int[Tensor, "B T"], share: float, rng: torch.Generator) -> Bool[Tensor, "B T"]:
+    """Choose so many genes of each cell, rounded down, whose values are not shown; padding is never among them.
+
+    Examples
+    --------
+    >>> hide_share(torch.tensor([[7, 2, 9, 4, 0]]), 0.5, torch.Generator().manual_seed(0)).sum(1)
+    tensor([2])
+    """
+    drawn = torch.rand(genes.shape, generator=rng, device=rng.device).to(genes.device).masked_fill(genes == 0, 2)
+    rank = drawn.argsort(dim=1, stable=True).argsort(dim=1)
+    n_hidden = (
+        (genes != 0).sum(1).double() * share
+    ).floor()  # in float64, as published: the product may just fall short
+    return rank < n_hidden.unsqueeze(1)

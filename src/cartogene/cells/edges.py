@@ -31,7 +31,7 @@ class EdgeIndex:
     number: NDArray[np.int32]  # (V + 1,) number of each position of the vocabulary; padding has the last one
     first: NDArray[np.int64]  # (V + 2,) where the words of each gene begin
     words: NDArray[np.uint64]  # (W, 2): 64 regulators as bits; which 64 (low half) and the row of the first edge (high)
-    records: NDArray[np.void]  # (E + 1,) the attributes of an edge side by side; last those of edges to a cell token, 0
+    records: NDArray[Any]  # (E + 1,) the attributes of an edge side by side; last those of edges to a cell token, 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +198,7 @@ def thin(
     return cell_edges.take(np.concatenate(chosen) if chosen else np.zeros(0, np.int64))
 
 
-def _records(attributes: Mapping[str, NDArray[Any]], order: NDArray[np.int64]) -> NDArray[np.void]:
+def _records(attributes: Mapping[str, NDArray[Any]], order: NDArray[np.int64]) -> NDArray[Any]:
     """Put the attributes of each edge side by side, in whole words of 64 bits."""
     by_size = sorted(attributes, key=lambda name: -attributes[name].dtype.itemsize)
     ends = np.cumsum([attributes[name].dtype.itemsize for name in by_size]).tolist()
@@ -208,7 +208,7 @@ def _records(attributes: Mapping[str, NDArray[Any]], order: NDArray[np.int64]) -
         "offsets": [0, *ends][: len(by_size)],
         "itemsize": -(-max(1, ends[-1] if ends else 1) // 8) * 8,
     }
-    records: NDArray[np.void] = np.zeros(len(order) + 1, np.dtype(fields))
+    records: NDArray[Any] = np.zeros(len(order) + 1, np.dtype(fields))
     for name, values in attributes.items():
         records[name][:-1] = values[order]
     return records

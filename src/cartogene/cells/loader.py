@@ -14,6 +14,7 @@ from scipy import sparse
 from cartogene.cells.batch import CellBatch
 from cartogene.cells.collection import Collection
 from cartogene.cells.sampler import group_weights, weighted
+from cartogene.cells.seen import View
 from cartogene.cells.select import Select, choose, gene_weights, weighted_keys
 from cartogene.errors import ConfigError
 from cartogene.settings import Settings
@@ -30,6 +31,7 @@ class Sampling(Settings):
     smallest_panel: float = 0.05  # share of the genes that the smallest such panel keeps
     unknown_depth: float = 0.5  # share of those cells whose depth is that of the panel alone
     any_gene: float = 0.5  # share of cells that show any genes, not preferably those measured in many studies
+    edges_per_node: int | None = None  # of cells with a graph: above so many, edges of correlation are drawn; None: all
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -43,12 +45,32 @@ def stream(
 
     Cells are weighed by study and label. Some are shown with a random part of their genes, as smaller panels are.
     """
-    groups = (cells.table["study"] + "\t" + cells.table["label"]).tolist()
     preferred = gene_weights(cells.detection(), cells.coverage())
+    for step, rows, rng in _turns(cells, sampling, seed, start):
+        yield step, _draw(cells, rows, labels, sampling, preferred, rng)
+
+
+def stream_seen(
+    shown: View, labels: Mapping[str, NDArray[np.int64]], sampling: Sampling, *, seed: int, start: int = 0
+) -> Iterator[tuple[int, CellBatch]]:
+    """Draw training batches for ever of cells that are shown as values and graphs, from batch number `start` on.
+
+    Cells are weighed by study and label; each brings so many expressed genes as ``sampling.select`` says, drawn by
+    their values. What else `sampling` says, of panels and depths, is about counts.
+    """
+    for step, rows, rng in _turns(shown.cells, sampling, seed, start):
+        codes = {family: torch.from_numpy(code[rows]) for family, code in labels.items()}
+        yield step, shown.sampled(rows, sampling.select.expressed, rng, codes, per_node=sampling.edges_per_node)
+
+
+def _turns(
+    cells: Collection, sampling: Sampling, seed: int, start: int
+) -> Iterator[tuple[int, NDArray[np.int64], np.random.Generator]]:
+    """Draw the cells of every batch; the generator of a batch depends on its number and the seed only."""
+    groups = (cells.table["study"] + "\t" + cells.table["label"]).tolist()
     weights = group_weights(groups, saturation=sampling.saturation)
     for step, rows in weighted(weights, batch_size=sampling.batch_size, seed=seed, start=start):
-        rng = np.random.default_rng((seed, step, 1))
-        yield step, _draw(cells, rows, labels, sampling, preferred, rng)
+        yield step, rows, np.random.default_rng((seed, step, 1))
 
 
 def _draw(

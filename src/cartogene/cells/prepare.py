@@ -15,6 +15,7 @@ from anndata import AnnData
 from cartogene.cells.schema import Inspection, inspect
 from cartogene.errors import NoOverlapError, OrganismError
 from cartogene.genes.organism import Organism
+from cartogene.genes.symbols import placed
 from cartogene.genes.vocabulary import Vocabulary
 
 FEWEST_GENES = 20  # below, refused
@@ -70,7 +71,7 @@ def prepare(
             f"{name}: found genes of {found.organism} ({found.organism_from}), expected {vocabulary.organism}; "
             f"take a model of {found.organism}, or map the genes to their {vocabulary.organism} orthologs"
         )
-    position = vocabulary.position(found.identity["id"].to_numpy(object))
+    position = placed(vocabulary, found.identity["id"].to_numpy(object), found.organism)
     columns = np.flatnonzero(position)
     measured, place = np.unique(position[columns], return_inverse=True)
     _refuse_few(found, len(measured), len(vocabulary))

@@ -107,6 +107,11 @@ class Vocabulary:
         return tuple(canonical(name) for name in self.organism.split(" and "))
 
     @property
+    def of_symbols(self) -> bool:
+        """Whether the ids are symbols, as in vocabularies that others published; see `cartogene.genes.symbols`."""
+        return bool(self.ids) and self.ids == self.symbols
+
+    @property
     def fallback(self) -> str | None:
         """Whose genes a file holds that does not tell: the organism of the vocabulary; None where it has several."""
         return self.organism if len(self.organisms) == 1 else None

@@ -75,7 +75,8 @@ def _onto(checkpoint: Checkpoint, wanted: Vocabulary, told: Vocabulary, tables: 
     model = _grown(checkpoint.model, places, given, [wanted.ids[i] for i in new])
     reference = {name: _unseen(name, tensor, places) for name, tensor in checkpoint.reference.items()}
     card = dict(checkpoint.card) | {"grown": {"genes_new": len(new), "genes_kept": int((origin > 0).sum())}}
-    return replace(checkpoint, model=model, vocabulary=wanted, reference=reference, card=card)
+    relations = {name: graph.to(wanted) for name, graph in checkpoint.relations.items()}
+    return replace(checkpoint, model=model, vocabulary=wanted, reference=reference, relations=relations, card=card)
 
 
 def _fitting(tables: Tables, told: Vocabulary) -> Tables:
@@ -91,6 +92,7 @@ def _grown(model: CellModel, places: Tensor, tables: Mapping[str, NDArray[Any]],
     model = copy.deepcopy(model)
     device = next(model.parameters()).device
     told_apart = [part.grow(places.to(device), tables).cpu() for part in model.genes]  # type: ignore[operator]
+    model.n_genes = len(places) - 1
     strangers = np.flatnonzero(~torch.stack(told_apart).any(0).numpy())
     if not len(strangers):
         return model.eval()

@@ -22,6 +22,7 @@ from cartogene.nn.parts import Context, Reading, Watch
 from cartogene.settings import Settings
 
 DEPTH = "depth"  # the cell token of this name is made from the depth of the cell, every other one is learned
+STUDY = "dataset"  # codes of this name say which study a cell is from
 
 
 class CellModel(nn.Module):
@@ -49,10 +50,17 @@ class CellModel(nn.Module):
         cells: Settings | None = None  # what the cell tokens start from, besides what they learn
         depth: Settings | None = None  # what the depth token is made by; None: by a part like `counts`
         cell_spread: float = 0.02  # standard deviation of the first values of the cell tokens
+        cells_as_genes: bool = (
+            False  # cell tokens enter as genes do: told apart by the gene encoders, with a count of 0
+        )
+        perturbed: Settings | None = None  # what is added to genes by whether they are perturbed
+        studies: Settings | None = None  # what the heads are told of the study that a cell is from
 
         def __post_init__(self) -> None:
-            if self.width < 1 or not self.cell_tokens or not self.genes:
-                raise ConfigError("width, cell_tokens, genes: each needs at least one")
+            if self.width < 1 or not self.genes:
+                raise ConfigError("width, genes: each needs at least one")
+            if self.cells_as_genes and (self.cells or DEPTH in self.cell_tokens):
+                raise ConfigError("cells_as_genes: found a depth token or a setting `cells`, expected neither with it")
             if len(set(self.cell_tokens)) < len(self.cell_tokens):
                 raise ConfigError(f"cell_tokens: found {list(self.cell_tokens)}, expected different names")
             names = [getattr(head, "name", "") for head in self.heads]
@@ -70,25 +78,27 @@ class CellModel(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        self.genes = nn.ModuleList(part.build(width=width, n_genes=n_genes, tables=tables) for part in config.genes)
+        self.n_genes, self.n_cells = n_genes, len(config.cell_tokens)
+        rows = {"n_genes": n_genes, "n_cells": self.n_cells if config.cells_as_genes else 0}
+        self.genes = nn.ModuleList(part.build(width=width, tables=tables, **rows) for part in config.genes)
         self.counts = config.counts.build(width=width)
-        self.cell = nn.Parameter(torch.randn(len(config.cell_tokens), width) * config.cell_spread)
-        if DEPTH in config.cell_tokens:
+        learned = None if config.cells_as_genes else torch.randn(self.n_cells, width) * config.cell_spread
+        self.cell = None if learned is None else nn.Parameter(learned)
+        if self.cell is not None and DEPTH in config.cell_tokens:
             self.cell.data[config.cell_tokens.index(DEPTH)] = 0  # its part alone says where it starts
         self.depth = (config.depth or config.counts).build(width=width) if DEPTH in config.cell_tokens else None
         self.profile = config.cells.build(width=width) if config.cells else None
+        self.perturbed = config.perturbed.build(width=width) if config.perturbed else None
+        self.studies = config.studies.build(width=width) if config.studies else None
         self.mixers = nn.ModuleList(part.build(width=width) for part in config.mixers)
-        built = {p.name: p.build(width=width, cell_tokens=config.cell_tokens, groups=groups) for p in config.heads}  # type: ignore[attr-defined]
-        self.heads = nn.ModuleDict(built)
+        told = {"cell_tokens": config.cell_tokens, "groups": groups, "study": config.studies is not None}
+        self.heads = nn.ModuleDict({p.name: p.build(width=width, **told) for p in config.heads})  # type: ignore[attr-defined]
 
     def forward(self, batch: CellBatch, watch: Watch | None = None) -> CellOutputs:
         """Read every head; `watch` sees the queries and keys of every attention layer on the way."""
         encoded = self.encoded(batch)
         identity = torch.stack(encoded).sum(0)  # (B, T, D)
-        expression = self.counts(batch.counts.masked_fill(batch.genes == 0, 0))
-        if batch.hidden is not None:
-            expression = expression.masked_fill(batch.hidden[..., None], 0)
-        return self.read(batch, self.cell_states(batch, identity), identity + expression, encoded, watch)
+        return self.read(batch, self.cell_states(batch, identity), identity + self.expression(batch), encoded, watch)
 
     def generate(self, batch: CellBatch, cell: Float[Tensor, "B C D"], watch: Watch | None = None) -> CellOutputs:
         """Read every head from the states of the cell tokens alone: the counts of the genes are not looked at.
@@ -109,16 +119,35 @@ class CellModel(nn.Module):
         """Let cell and gene tokens mix, and read every head."""
         present = batch.genes != 0
         states = torch.cat([cell, gene], 1)  # (B, C+T, D)
-        mask = None if present.all() else nn.functional.pad(present, (len(self.cell), 0), value=True)
+        mask = None if present.all() else nn.functional.pad(present, (self.n_cells, 0), value=True)
         for mixer in self.mixers:
-            states = mixer(states, Context(mask, watch, len(self.cell)))
-        cell, gene = states[:, : len(self.cell)], states[:, len(self.cell) :]
-        reading = Reading(cell, gene, torch.stack(encoded).sum(0), present, batch.total, encoded)
+            states = mixer(states, Context(mask, watch, self.n_cells, batch.edges, batch.labels))
+        cell, gene = states[:, : self.n_cells], states[:, self.n_cells :]
+        unknown = torch.full_like(batch.genes[:, 0], -1)
+        study = None if self.studies is None else self.studies(batch.labels.get(STUDY, unknown))
+        cells = () if self.cell is not None else self.encoded_cells(len(batch.genes))
+        reading = Reading(cell, gene, torch.stack(encoded).sum(0), present, batch.total, encoded, study, cells)
         return CellOutputs(cell, gene, {name: head(reading) for name, head in self.heads.items()})
+
+    def expression(self, batch: CellBatch) -> Float[Tensor, "B T D"]:
+        """Return how much there is of each gene, and whether it is perturbed."""
+        shown = batch.counts if batch.values is None else batch.values
+        shown = shown.masked_fill(batch.genes == 0, self.counts.padding)
+        if batch.hidden is not None and self.counts.hidden is not None:
+            shown = shown.masked_fill(batch.hidden, self.counts.hidden)
+        vectors: Tensor = self.counts(shown)
+        if batch.hidden is not None and self.counts.hidden is None:
+            vectors = vectors.masked_fill(batch.hidden[..., None], 0)
+        return vectors if self.perturbed is None else vectors + self.perturbed(batch.perturbed, batch.genes)
 
     def encoded(self, batch: CellBatch) -> tuple[Float[Tensor, "B T D"], ...]:
         """Return what each gene encoder says of who a gene is."""
         return tuple(part(batch.genes) for part in self.genes)
+
+    def encoded_cells(self, n_cells: int) -> tuple[Float[Tensor, "B C D"], ...]:
+        """Return what each gene encoder says of cell tokens that enter as genes do: of the rows behind the genes."""
+        rows = torch.arange(self.n_cells, device=next(self.parameters()).device) + self.n_genes + 1
+        return tuple(part(rows.expand(n_cells, -1)) for part in self.genes)
 
     def identity(self, batch: CellBatch) -> Float[Tensor, "B T D"]:
         """Return who each gene is."""
@@ -126,6 +155,10 @@ class CellModel(nn.Module):
 
     def cell_states(self, batch: CellBatch, identity: Float[Tensor, "B T D"]) -> Float[Tensor, "B C D"]:
         """Return the cell tokens as they enter."""
+        if self.cell is None:
+            encoded = torch.stack(self.encoded_cells(len(batch.genes))).sum(0)
+            nothing: Tensor = self.counts(encoded.new_zeros(encoded.shape[:2]))
+            return encoded + nothing
         cell = self.cell.expand(len(batch.genes), -1, -1)
         if self.profile is not None:
             cell = cell + self.profile(identity, batch.counts * (batch.genes != 0))[:, None]
@@ -133,6 +166,6 @@ class CellModel(nn.Module):
             place = torch.tensor(self.config.cell_tokens.index(DEPTH), device=cell.device)
             with torch.autocast(cell.device.type, enabled=False):  # one number a cell: exact, and for free
                 depth = self.depth(batch.depth)  # (B, D)
-            at_depth = nn.functional.one_hot(place, len(self.cell)).to(cell)  # (C,)
+            at_depth = nn.functional.one_hot(place, self.n_cells).to(cell)  # (C,)
             cell = cell + at_depth[:, None] * depth[:, None]
         return cell

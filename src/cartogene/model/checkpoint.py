@@ -18,11 +18,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cartogene import settings
+from cartogene.cells.seen import Seen
 from cartogene.cells.select import Select
 from cartogene.errors import CartogeneError, FileError, WeightsError
 from cartogene.genes.vocabulary import Vocabulary
 from cartogene.knowledge.features import GeneFeatures
+from cartogene.knowledge.graph import GeneGraph
 from cartogene.knowledge.ontology import Hierarchy
+from cartogene.model import relations
 from cartogene.model.cell_model import CellModel
 from cartogene.writing import whole
 
@@ -54,6 +57,10 @@ class Checkpoint:
         Name, licence, provenance and a summary of the training, as plain data.
     embedding
         Names of the cell tokens whose mean is the vector of a cell; empty: all of them.
+    seen
+        How cells are shown to a model that does not see counts; None: it sees counts.
+    relations
+        Between the genes, by name, along which a model with a graph listens; co-expression is worked out of the cells.
     """
 
     model: CellModel
@@ -63,6 +70,8 @@ class Checkpoint:
     reference: Mapping[str, Tensor]
     card: Mapping[str, Any] = field(default_factory=dict)
     embedding: tuple[str, ...] = ()
+    seen: Seen | None = None
+    relations: Mapping[str, GeneGraph] = field(default_factory=dict)
 
 
 def build(
@@ -126,8 +135,13 @@ def save(checkpoint: Checkpoint, path: str | Path, *, dtype: torch.dtype = torch
         "card": dict(checkpoint.card),
         "embedding": list(checkpoint.embedding),
     }
+    if checkpoint.seen is not None:
+        meta["seen"] = settings.to_dict(checkpoint.seen)
+    if checkpoint.relations:
+        meta["relations"] = {name: graph.provenance for name, graph in checkpoint.relations.items()}
     tensors = {f"model.{k}": v for k, v in checkpoint.model.state_dict().items()}
     tensors |= {f"reference.{k}": v for k, v in checkpoint.reference.items()}
+    tensors |= relations.tensors(checkpoint.relations)
     stored = {k: (v.to(dtype) if v.is_floating_point() else v).cpu().contiguous() for k, v in tensors.items()}
     with whole(path) as unfinished:
         save_file(stored, unfinished, metadata={KEY: json.dumps(meta)})
@@ -234,7 +248,9 @@ def _assemble(meta: dict[str, Any], tensors: dict[str, Tensor]) -> Checkpoint:
     )
     select = settings.fill(Select, meta["select"], at="select")
     embedding = _embedding(meta.get("embedding", []), config.cell_tokens)
-    return Checkpoint(model.eval(), vocabulary, labels, select, reference, meta["card"], embedding)
+    seen = settings.fill(Seen, meta["seen"], at="seen") if "seen" in meta else None
+    graphs = relations.graphs(meta.get("relations", {}), tensors, vocabulary)
+    return Checkpoint(model.eval(), vocabulary, labels, select, reference, meta["card"], embedding, seen, graphs)
 
 
 def _embedding(names: Any, cell_tokens: tuple[str, ...]) -> tuple[str, ...]:

@@ -5,18 +5,30 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from cartogene.model.cell_model import DEPTH, CellModel
+from cartogene.nn.edge_features import Distance, Flag, Number
+from cartogene.nn.encoders.binned import Binned
 from cartogene.nn.encoders.expression import Expression
-from cartogene.nn.encoders.features import Features
+from cartogene.nn.encoders.features import Features, Projection
 from cartogene.nn.encoders.learned import Learned
 from cartogene.nn.encoders.log_counts import LogCounts
+from cartogene.nn.encoders.perturbed import Perturbed
 from cartogene.nn.encoders.profile import Profile
+from cartogene.nn.encoders.study import Study
+from cartogene.nn.heads.adversary import Adversary
+from cartogene.nn.heads.change import Change
+from cartogene.nn.heads.classes import Classes
 from cartogene.nn.heads.labels import Labels
 from cartogene.nn.heads.mean import Mean
 from cartogene.nn.heads.memberships import LeafMemberships
 from cartogene.nn.heads.nb import Nb
 from cartogene.nn.heads.query import Query
+from cartogene.nn.heads.value import Value
+from cartogene.nn.heads.value_query import ValueQuery
 from cartogene.nn.heads.zinb import Zinb
 from cartogene.nn.initial import PUBLISHED
+from cartogene.nn.message import Messages
+from cartogene.nn.post_norm import PostNorm
+from cartogene.nn.token_norm import TokenNorm
 from cartogene.nn.transformer import Transformer
 from cartogene.settings import Settings
 
@@ -113,3 +125,86 @@ def scprint(
         ),
         cell_spread=1.0,
     )
+
+
+Relation = Literal["regulation", "coexpression", "chromosome"]
+RELATIONS: tuple[Relation, ...] = ("regulation", "coexpression", "chromosome")
+PERTURBED: dict[str, Settings] = {
+    "values": Value.Config(),
+    "three": Change.Config(classes=3),
+    "five": Change.Config(classes=5),
+}
+
+
+def cgcompass(
+    *,
+    width: int = 512,
+    depth: int = 12,
+    heads: int = 8,
+    messages: int = 3,
+    relations: Sequence[Relation] = RELATIONS,
+    text: int | None = 768,
+    dropout: float = 0.2,
+    studies: int | None = None,
+    families: Sequence[str] = (),
+    perturbed: Literal["values", "three", "five"] | None = None,
+) -> CellModel.Config:
+    """Return Cell-GraphCompass: binned values, text features, a graph between the genes of a cell, then attention.
+
+    The table ``text`` (vectors of what is written of each gene) is given when the model is built, or comes with the
+    weights. Cells come with their bins as `CellBatch.values` and with the edges of a graph as `CellBatch.edges`.
+
+    Parameters
+    ----------
+    width, depth, heads
+        Of the attention blocks.
+    messages
+        Layers that send messages along the graph; 0 leaves the graph out.
+    relations
+        What an edge knows of itself; without any, the graph is left out.
+    text
+        Numbers per gene in the table of texts; None leaves it out.
+    dropout
+        In training only, everywhere.
+    studies
+        How many studies the cells are from: the heads that say values are told the study of a cell, and one more learns
+        to tell it by the cell state, against the model. None: studies are not told apart.
+    families
+        Label families that are read off the cell state.
+    perturbed
+        What is said of each gene of a perturbed cell: its value; or whether it goes down, stays or goes up (three); or
+        these by little or much (five). Such a model has no cell token, and is shown logarithms instead of bins. None:
+        the model of cells, which says values from the state of each gene and from that of the cell.
+
+    References
+    ----------
+    Fang et al. (2025). National Science Review 12, nwaf255.
+    """
+    bent = Projection.Config(activation="relu")
+    told = () if text is None else (Features.Config(source="text", size=text, projection=bent, absent=None),)
+    edges = tuple(_edge(relation, dropout) for relation in relations)
+    graph = (Messages.Config(edges=edges, depth=messages, dropout=dropout),) if messages and edges else ()
+    read: tuple[Settings, ...] = (Value.Config(), ValueQuery.Config(genes=0))
+    read += () if studies is None else (Adversary.Config(studies=studies, tokens="all", norm="behind"),)
+    return CellModel.Config(
+        width=width,
+        cell_tokens=("cell",) if perturbed is None else (),
+        genes=(Learned.Config(values="uniform", norm=True), *told),
+        counts=Binned.Config(dropout=dropout),
+        mixers=(TokenNorm.Config(), *graph, PostNorm.Config(depth=depth, heads=heads, dropout=dropout)),
+        heads=(*read, *(Classes.Config(name=name) for name in families))
+        if perturbed is None
+        else (PERTURBED[perturbed],),
+        cells_as_genes=True,
+        perturbed=None if perturbed is None else Perturbed.Config(),
+        studies=None if studies is None else Study.Config(studies=studies),
+    )
+
+
+def _edge(relation: Relation, dropout: float) -> Settings:
+    """Return what an edge knows of itself by a relation."""
+    if relation == "regulation":
+        return Flag.Config(source="regulation")
+    if relation == "coexpression":
+        return Number.Config(source="coexpression.correlation", dropout=dropout)
+    return Distance.Config(source="chromosome.distance")

@@ -1,5 +1,7 @@
 """Distributions that heads return, as `torch.distributions` speaks them: mean, log_prob."""
 
+import math
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -110,6 +112,111 @@ def shared_counts(
         return LogShares(mean, mask)
     counts = Counts(mean, others[0].clamp(max=15).exp())
     return ZeroInflated(counts, others[1]) if len(others) > 1 else counts
+
+
+class Values(Distribution):
+    """The value of each gene, and how likely it is above 0.
+
+    Around what is expected lies a normal distribution of variance 1/2, written without its constant: `log_prob` is the
+    negative of the squared difference.
+
+    Parameters
+    ----------
+    mean
+        Expected value of each gene: a bin, or a logarithm.
+    presence
+        Logit of a value above 0; None where nothing is said of it.
+    cells
+        Expected value of each cell token, where cell tokens enter as genes do.
+    """
+
+    arg_constraints = {}
+
+    def __init__(
+        self,
+        mean: Float[Tensor, "*shape T"],
+        presence: Float[Tensor, "*shape T"] | None = None,
+        cells: Float[Tensor, "*shape C"] | None = None,
+    ):
+        self.expected, self.cells = mean.float(), cells
+        self.presence = None if presence is None else presence.float()
+        super().__init__(mean.shape, validate_args=False)
+
+    @property
+    def mean(self) -> Float[Tensor, "*shape T"]:
+        """Expected value."""
+        return self.expected
+
+    def log_prob(self, value: Float[Tensor, "*shape T"]) -> Float[Tensor, "*shape T"]:
+        """Log-density of each value, up to a constant."""
+        return -((value - self.expected) ** 2)
+
+    def log_prob_of_presence(self, value: Float[Tensor, "*shape T"]) -> Float[Tensor, "*shape T"]:
+        """Log-probability of each value being above 0 or not, as it is."""
+        assert self.presence is not None
+        return logsigmoid(torch.where(value > 0, self.presence, -self.presence))
+
+
+LIMITS = (math.log(2), math.log(5))  # of a change by little and by much, in natural logarithms (Cell-GraphCompass)
+
+
+class Changes(Distribution):
+    """By how much genes change, in classes: whether at all, and then which way.
+
+    Classes go from the strongest decrease to the strongest increase, with no change in the middle. A change by `LIMITS`
+    or more, to either side, is one; of three classes only the first limit counts.
+
+    Parameters
+    ----------
+    change
+        Logit of a change.
+    way
+        Logits of the classes but the middle one: of 2 or of 4, which compete.
+    """
+
+    arg_constraints = {}
+
+    def __init__(self, change: Float[Tensor, "*shape"], way: Float[Tensor, "*shape K"]):
+        self.change, self.way = change.float(), way.float()
+        super().__init__(change.shape, validate_args=False)
+
+    @property
+    def probs(self) -> Float[Tensor, "*shape K+1"]:
+        """Probability of each class."""
+        return self._logs().exp()
+
+    @property
+    def mean(self) -> Float[Tensor, "*shape"]:
+        """Probability of an increase less that of a decrease."""
+        middle = self.way.shape[-1] // 2
+        return self.probs[..., middle + 1 :].sum(-1) - self.probs[..., :middle].sum(-1)
+
+    def log_prob(self, value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Log-probability of the class that each difference of logarithms is of."""
+        return self._logs().gather(-1, self.code(value).unsqueeze(-1)).squeeze(-1)
+
+    def code(self, value: Float[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
+        """Return the class that each difference of logarithms is of; limits are float32 numbers, as published."""
+        middle = self.way.shape[-1] // 2
+        limits = torch.tensor(LIMITS[:middle], device=value.device)
+        difference = value.float().unsqueeze(-1)
+        return middle + (difference >= limits).sum(-1) - (difference <= -limits).sum(-1)
+
+    def steps(self, value: Float[Tensor, "*shape"]) -> tuple[Bool[Tensor, "*shape"], Int[Tensor, "*shape"]]:
+        """Return whether each difference is a change, and its class among those of changes (any if it is none)."""
+        code, middle = self.code(value), self.way.shape[-1] // 2
+        return code != middle, code - (code > middle).long()
+
+    def said(self) -> Int[Tensor, "*shape"]:
+        """Return the class told in two steps, as published: a change if it is as likely as not, then the likeliest."""
+        middle = self.way.shape[-1] // 2
+        way = self.way.argmax(-1)
+        return torch.where(self.change >= 0, way + (way >= middle), middle)
+
+    def _logs(self) -> Float[Tensor, "*shape K+1"]:
+        middle = self.way.shape[-1] // 2
+        ways = logsigmoid(self.change).unsqueeze(-1) + self.way.log_softmax(-1)
+        return torch.cat([ways[..., :middle], logsigmoid(-self.change).unsqueeze(-1), ways[..., middle:]], -1)
 
 
 class Leaves(Distribution):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from cartogene.errors import ConfigError
-from cartogene.nn.parts import Context
+from cartogene.nn.parts import Context, Watch
 from cartogene.nn.pieces import in_pieces
 from cartogene.settings import Settings
 
@@ -80,19 +80,8 @@ class Block(nn.Module):
         layer: int,
         context: Context,
     ) -> Float[Tensor, "B S D"]:
-        n_cells, n_tokens, width = states.shape
-        size, own = width // self.heads, self.kv_heads < self.heads
-        parts = self.qkv(self.norm1(states)).split([width, self.kv_heads * size, self.kv_heads * size], -1)
-        query, key, value = (
-            part.view(n_cells, n_tokens, -1, size).transpose(1, 2) for part in parts
-        )  # (B, H, S, D / H)
-        if context.watch is not None:
-            context.watch(layer, query, key)
-        if query.device.type == "mps":  # versions of torch break off there on grouped heads, or misread strided ones
-            query, own = query.contiguous(), False
-            key, value = (part.repeat_interleave(self.heads // self.kv_heads, 1) for part in (key, value))
-        heard = scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=own)
-        states = states + self.branch(self.out(heard.transpose(1, 2).reshape(n_cells, n_tokens, width)))
+        heard = attended(self.qkv(self.norm1(states)), (self.heads, self.kv_heads), mask, layer, context.watch)
+        states = states + self.branch(self.out(heard))
         return states + self.branch(self.fed(states, context.cells))
 
     def fed(self, states: Float[Tensor, "B S D"], cells: int) -> Float[Tensor, "B S D"]:
@@ -116,3 +105,34 @@ class Block(nn.Module):
             return added
         kept = torch.rand(len(added), 1, 1, device=added.device) >= self.skip
         return added * kept / (1 - self.skip)
+
+
+def attended(
+    qkv: Float[Tensor, "B S K"],
+    heads: tuple[int, int],
+    mask: Bool[Tensor, "B 1 1 S"] | None,
+    layer: int,
+    watch: Watch | None,
+    *,
+    dropout: float = 0.0,
+) -> Float[Tensor, "B S D"]:
+    """Return what every token hears, from queries, keys and values side by side.
+
+    Parameters
+    ----------
+    heads
+        Of queries; and of keys and values, which may be fewer, a divisor.
+    dropout
+        Chance that a token is not heard by another one.
+    """
+    (n_cells, n_tokens, wide), (n_heads, kv_heads) = qkv.shape, heads
+    size, own = wide // (n_heads + 2 * kv_heads), kv_heads < n_heads
+    parts = torch.split(qkv, [n_heads * size, kv_heads * size, kv_heads * size], -1)
+    query, key, value = (part.view(n_cells, n_tokens, -1, size).transpose(1, 2) for part in parts)  # (B, H, S, D / H)
+    if watch is not None:
+        watch(layer, query, key)
+    if query.device.type == "mps":  # versions of torch break off there on grouped heads, or misread strided ones
+        query, own = query.contiguous(), False
+        key, value = (part.repeat_interleave(n_heads // kv_heads, 1) for part in (key, value))
+    heard = scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, enable_gqa=own)
+    return heard.transpose(1, 2).reshape(n_cells, n_tokens, -1)

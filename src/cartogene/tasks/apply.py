@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from cartogene.cells import seen
 from cartogene.cells.batch import CellBatch
 from cartogene.cells.collection import Collection, of_prepared
 from cartogene.cells.loader import batches
@@ -122,9 +123,7 @@ def forward(
             return on_device, model(on_device, watch) if run is None else run(rows, on_device)
 
     warned = False
-    for rows, batch in batches(
-        cells, checkpoint.select, batch_size=size, preferred=_preferred(checkpoint), genes=genes
-    ):
+    for rows, batch in _batches(checkpoint, cells, size, genes):
         waiting = [(part, 0) for part in _split(rows, size)]  # cells of the batch, how many layers of them were seen
         while waiting:
             part, seen = waiting.pop(0)
@@ -141,6 +140,16 @@ def forward(
             waiting = [(part, unseen.seen if unseen else 0), *waiting]
             waiting = [(fewer, seen) for longer, seen in waiting for fewer in _split(longer, size)]
             warned = warned or _warn(device, len(some.genes))
+
+
+def _batches(
+    checkpoint: Checkpoint, cells: Collection, size: int, genes: NDArray[np.int32] | None
+) -> Iterator[tuple[slice, CellBatch]]:
+    """Go through the cells as the model is shown them: counts of genes that each cell chooses, or a view of all."""
+    if checkpoint.seen is None:
+        return batches(cells, checkpoint.select, batch_size=size, preferred=_preferred(checkpoint), genes=genes)
+    tokens = len(checkpoint.model.config.cell_tokens)
+    return seen.batches(cells, checkpoint.seen, checkpoint.relations, batch_size=size, cell_tokens=tokens, genes=genes)
 
 
 class _Unseen:

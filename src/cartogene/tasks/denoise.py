@@ -16,7 +16,7 @@ from cartogene.cells.collection import Collection
 from cartogene.errors import ConfigError
 from cartogene.model.checkpoint import Checkpoint
 from cartogene.model.outputs import CellOutputs
-from cartogene.nn.distributions import Leaves, Memberships, ZeroInflated
+from cartogene.nn.distributions import Changes, Leaves, Memberships, Values, ZeroInflated
 from cartogene.runtime import DEFAULT, Runtime
 from cartogene.tasks.apply import Advance, forward, made_by, shelve
 from cartogene.tasks.asked import asked
@@ -129,7 +129,7 @@ def said_of_counts(outputs: CellOutputs, head: str) -> Distribution:
         If there is no such head, or it says something else.
     """
     found = outputs.heads.get(head)
-    if found is None or isinstance(found, Leaves | Memberships):
+    if found is None or isinstance(found, Leaves | Memberships | Values | Changes):
         raise ConfigError(f"head: found {head!r}, expected one that reads counts; this model has {list(outputs.heads)}")
     return found
 

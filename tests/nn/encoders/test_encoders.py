@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from cartogene import settings
+from cartogene.errors import ConfigError
 from cartogene.nn import encoders
 from cartogene.nn.encoders.features import Features
 from cartogene.settings import Settings
@@ -25,7 +26,8 @@ def parts(first: str) -> list[type]:
     return found
 
 
-GENES, COUNTS, CELLS = (parts(first) for first in ("genes", "counts", "identity"))
+GENES, COUNTS, CELLS, FLAGS, STUDIES = (parts(first) for first in ("genes", "counts", "identity", "perturbed", "codes"))
+ALL = GENES + COUNTS + CELLS + FLAGS + STUDIES
 
 
 NEEDED = {Features: {"source": "proteins", "size": 5}}  # settings that have no default
@@ -50,10 +52,12 @@ def test_there_is_one_of_each_kind_and_no_other():
     assert GENES
     assert COUNTS
     assert CELLS
-    assert len(GENES + COUNTS + CELLS) == n_modules
+    assert FLAGS
+    assert STUDIES
+    assert len(ALL) == n_modules
 
 
-@pytest.mark.parametrize("part", GENES + COUNTS + CELLS, ids=lambda part: part.__name__)
+@pytest.mark.parametrize("part", ALL, ids=lambda part: part.__name__)
 class TestEveryEncoder:
     def test_has_settings_that_survive_a_round_trip(self, part):
         assert issubclass(part.Config, Settings)
@@ -94,6 +98,13 @@ class TestEveryGeneEncoder:
         assert told_apart.shape == (1,)
         if encoder.state_dict().keys() & {"known", "place"}:
             torch.testing.assert_close(after[2], before[1])
+
+    def test_keeps_the_rows_of_cell_tokens_behind_those_of_genes_when_it_grows(self, part):
+        encoder = made(part, n_genes=3, n_cells=2, tables=tables(3))
+        before = encoder(torch.arange(6)[None])[0]
+        encoder.grow(torch.tensor([0, 2, -1, 1, 3]), {name: table[[0]] for name, table in tables(3).items()})
+        after = encoder(torch.arange(7)[None])[0]
+        torch.testing.assert_close(after[[0, 1, 3, 4, 5, 6]], before[[0, 2, 1, 3, 4, 5]])
 
     def test_may_drop_genes_without_being_given_tables(self, part):
         encoder = made(part, n_genes=3, tables=tables(3))
@@ -156,3 +167,36 @@ class TestEveryCellEncoder:
         vectors = encoder(identity, torch.zeros(2, 6))
         assert vectors.isfinite().all()
         assert torch.autograd.grad(vectors.sum(), identity)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("part", FLAGS, ids=lambda part: part.__name__)
+class TestEveryEncoderOfPerturbations:
+    def test_tells_perturbed_genes_from_others_and_adds_nothing_to_padding(self, part):
+        genes, perturbed = (
+            torch.tensor([[5, 7, 0], [7, 5, 2]]),
+            torch.tensor([[True, False, True], [False, True, False]]),
+        )
+        vectors = made(part)(perturbed, genes)
+        assert vectors.shape == (2, 3, 8)
+        torch.testing.assert_close(vectors[0, :2], vectors[1, [1, 0]])
+        torch.testing.assert_close(vectors[1, 2], vectors[0, 1])
+        assert not torch.allclose(vectors[0, 0], vectors[0, 1])
+        assert (vectors[0, 2] == 0).all()
+
+    def test_takes_no_gene_as_perturbed_where_it_is_not_said(self, part):
+        genes, encoder = torch.tensor([[5, 7, 0]]), made(part)
+        torch.testing.assert_close(encoder(None, genes), encoder(torch.zeros(1, 3, dtype=torch.bool), genes))
+
+
+@pytest.mark.parametrize("part", STUDIES, ids=lambda part: part.__name__)
+class TestEveryEncoderOfStudies:
+    def test_gives_a_vector_per_cell_and_none_to_unknown_studies(self, part):
+        vectors = made(part)(torch.tensor([1, 0, 1, -1]))
+        assert vectors.shape == (4, 8)
+        torch.testing.assert_close(vectors[0], vectors[2])
+        assert not torch.allclose(vectors[0], vectors[1])
+        assert (vectors[3] == 0).all()
+
+    def test_refuses_to_know_of_no_study(self, part):
+        with pytest.raises(ConfigError, match="^studies: found 0, expected at least 1"):
+            part.Config(studies=0)

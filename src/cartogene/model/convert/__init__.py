@@ -1,4 +1,4 @@
-"""Checkpoints that others published, read into models of ours: `scprint`."""
+"""Checkpoints that others published, read into models of ours: `scprint`, `cgcompass`."""
 
 from cartogene.model.convert.scprint import Converted, convert
 from cartogene.model.convert.verify import verify

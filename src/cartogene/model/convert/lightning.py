@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cartogene.errors import FileError, WeightsError
 
+KIND = "checkpoint of Lightning"
 NESTED = ("init_args", "dict_kwargs", "kwargs")  # where Lightning's command line put arguments for a while (2.3)
 WANTED = re.compile(r"GLOBAL (?P<name>[\w.]+)")  # how the reader names what it refuses to run
 PATHS = {"PosixPath": PurePosixPath, "WindowsPath": PureWindowsPath}  # read as names: nothing is looked up
@@ -42,7 +43,7 @@ def read(path: Path) -> Lightning:
     WeightsError
         If it is damaged, wants anything else to be run or made, or lacks weights or hyper-parameters.
     """
-    content = _content(path)
+    content = content_of(path, KIND)
     tensors, settings = content.get("state_dict"), content.get("hyper_parameters")
     if not isinstance(tensors, Mapping) or not all(isinstance(value, Tensor) for value in tensors.values()):
         found = ", ".join(map(str, content)) or "nothing"
@@ -94,18 +95,36 @@ def _key(key: Any) -> Any:
     return str(key) if isinstance(key, (dict, list)) else key
 
 
-def _content(path: Path) -> Mapping[str, Any]:
+def content_of(path: Path, kind: str, also: tuple[type, ...] = ()) -> Mapping[str, Any]:
+    """Read a dict of tensors and plain data that was written by `torch.save`.
+
+    Parameters
+    ----------
+    path
+        Where it lies.
+    kind
+        What it is, for messages.
+    also
+        Classes that only hold data, which may be in it besides.
+
+    Raises
+    ------
+    FileError
+        If there is no such file.
+    WeightsError
+        If it is damaged, wants anything else to be run or made, or is no dict.
+    """
     if not path.is_file():
-        raise FileError(f"{path}: found no such file, expected a .ckpt file; check the path")
+        raise FileError(f"{path}: found no such file, expected a {kind}; check the path")
     try:
-        with _plain_data():
+        with _plain_data(also):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except MemoryError:
         raise
     except Exception as error:  # a damaged file can fail anywhere in the reader
         if tarfile.is_tarfile(path):
             raise WeightsError(
-                f"{path}: found a tar file, as torch wrote them at first, expected one of Lightning; load it with the "
+                f"{path}: found a tar file, as torch wrote them at first, expected a {kind}; load it with the "
                 "torch that wrote it, and save it with a later one"
             ) from error
         if wanted := _wanted(path, str(error)):
@@ -114,11 +133,9 @@ def _content(path: Path) -> Mapping[str, Any]:
                 "wants more could do anything to this computer. Where you trust who made it, let them write state_dict "
                 "and hyper_parameters alone, as texts, numbers, lists and dicts"
             ) from error
-        raise WeightsError(
-            f"{path}: damaged, or no checkpoint of Lightning ({_reason(error)}); fetch it again"
-        ) from error
+        raise WeightsError(f"{path}: damaged, or no {kind} ({_reason(error)}); fetch it again") from error
     if not isinstance(content, Mapping):
-        raise WeightsError(f"{path}: found {type(content).__name__}, expected a dict; take a checkpoint of Lightning")
+        raise WeightsError(f"{path}: found {type(content).__name__}, expected a dict; take a {kind}")
     return content
 
 
@@ -140,7 +157,7 @@ def _reason(error: Exception) -> str:
     return type(error).__name__ if not line or "weights_only" in line else line
 
 
-def _plain_data() -> AbstractContextManager[None]:
+def _plain_data(also: tuple[type, ...]) -> AbstractContextManager[None]:
     """Let numpy's numbers and arrays and names of files be read for a while: hyper-parameters may hold some."""
     if not hasattr(torch.serialization, "safe_globals"):
         return nullcontext()
@@ -151,5 +168,7 @@ def _plain_data() -> AbstractContextManager[None]:
     makers: dict[str, Any] = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.zeros(0).__reduce__()[0]}
     named = [(maker, f"{home}.{name}") for name, maker in makers.items() for home in NUMBERS]
     named += [(maker, f"{home}.{name}") for name, maker in PATHS.items() for home in ("pathlib", "pathlib._local")]
-    allowed: AbstractContextManager[None] = torch.serialization.safe_globals([*named, np.dtype, np.ndarray, *kinds])
+    allowed: AbstractContextManager[None] = torch.serialization.safe_globals(
+        [*named, np.dtype, np.ndarray, *kinds, *also]
+    )
     return allowed

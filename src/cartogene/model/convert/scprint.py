@@ -16,6 +16,7 @@ from cartogene.errors import CartogeneError, WeightsError
 from cartogene.genes.vocabulary import Vocabulary
 from cartogene.knowledge.ontology import Hierarchy
 from cartogene.model.cell_model import DEPTH, CellModel
+from cartogene.model.convert.compared import Shape, compare
 from cartogene.model.convert.labels import labels
 from cartogene.model.convert.lightning import Lightning, read
 from cartogene.model.convert.names import (
@@ -49,7 +50,6 @@ LICENCE = (
     "see huggingface.co/jkobject/scPRINT for the weights"
 )
 ELSEWHERE = {"genes", "gene_pos_enc", "label_decoders", "labels_hierarchy"}  # settings that are kept in another form
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,47 +206,22 @@ def _expected(
 
 def _compare(tensors: Mapping[str, Tensor], expected: Mapping[str, Shape], notes: Notes) -> list[str]:
     """Refuse what is missing, of another shape, or not understood in a part that is read; return what is left aside."""
-    missing = sorted(expected.keys() - tensors.keys())
-    other = [
-        f"{name}: found {tuple(tensors[name].shape)}, expected {shape}"
-        for name, shape in expected.items()
-        if name in tensors and not _fits(name, tensors[name], shape)
-    ]
-    unexpected = sorted(name for name in tensors.keys() - expected.keys() if not name.startswith(STUDIES))
     queried = any(name.startswith(QUERY) for name in expected)
-    strange = [
-        name for name in unexpected if name.startswith((*READ, *HEADS)) and (queried or not name.startswith(QUERY))
-    ]
-    if missing or other or strange:
-        raise WeightsError(
-            f"the tensors are not those that the settings ask for: {_listed('missing', missing)}; "
-            f"{_listed('of another shape', other)}; {_listed('not expected', unexpected)}; "
-            "take the file that the authors published"
-        )
-    if odd := [name for name in expected if not _plain(tensors[name])]:
-        raise WeightsError(
-            f"tensor {odd[0]}: found {tensors[odd[0]].dtype}, {tensors[odd[0]].layout}, expected real numbers, one by "
-            "one; take the file that the authors published"
-        )
-    if sick := [name for name in expected if not torch.isfinite(tensors[name].float()).all()]:
-        raise WeightsError(f"tensor {sick[0]}: found numbers that are not finite; fetch or write the file again")
-    if unexpected:
-        notes.append(f"{_listed('not expected, and left aside', unexpected)}")
-    return sorted(tensors.keys() - expected.keys())
-
-
-def _plain(tensor: Tensor) -> bool:
-    return tensor.layout == torch.strided and not tensor.is_complex() and not tensor.is_quantized
+    read = tuple(name for name in (*READ, *HEADS) if queried or name != QUERY)
+    return compare(
+        tensors,
+        expected,
+        strange=lambda name: name.startswith(read),
+        aside=lambda name: name.startswith(STUDIES),
+        notes=notes,
+        fits=_fits,
+    )
 
 
 def _fits(name: str, tensor: Tensor, shape: Shape) -> bool:
     if name == PLACES:  # with or without an axis in the middle; how many rows is looked at later
         return tensor.dim() in {2, 3} and tensor.shape[-1] == shape[-1] and (tensor.dim() == 2 or tensor.shape[1] == 1)
     return tuple(tensor.shape) == shape
-
-
-def _listed(what: str, names: list[str]) -> str:
-    return f"{len(names)} {what}" + (f" ({', '.join(names)})" if names else "")
 
 
 def _tables(found: Told, tensors: Mapping[str, Tensor], config: CellModel.Config) -> dict[str, Tensor]:

@@ -1,16 +1,19 @@
 """Numbers by which two people see that they hold the same converted model."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from cartogene.cells.batch import CellBatch
+from cartogene.cells.batch import CellBatch, Edges
 from cartogene.genes.organism import ORGANISMS
 from cartogene.genes.table import load
 from cartogene.genes.vocabulary import Vocabulary
 from cartogene.knowledge.ontology import Hierarchy
 from cartogene.model.cell_model import CellModel
+from cartogene.model.outputs import CellOutputs
+from cartogene.nn.distributions import Changes, Values
 
 N_GENES = 1000  # that the made-up cell shows, at most
 
@@ -33,16 +36,46 @@ def verify(model: CellModel, vocabulary: Vocabulary, labels: Mapping[str, Hierar
         names = ", ".join(hierarchy.names[:3])
         found[f"labels of {family}"] = f"{len(hierarchy.leaves)} leaves, {len(hierarchy.groups)} groups ({names}, ...)"
     batch = known_cell(vocabulary)
+    if "counts" not in model.heads:
+        batch = replace(batch, values=batch.counts, edges=_known_edges(batch, len(model.config.cell_tokens)))
     with torch.inference_mode():
-        heads: Mapping[str, Any] = model.eval()(batch).heads
-    loss = -heads["counts"].log_prob(batch.counts).mean()
+        outputs = model.eval()(batch)
+    heads: Mapping[str, Any] = outputs.heads
     found["known cell"] = f"{batch.genes.shape[1]} genes, {int(batch.total):,} counts, depth {int(batch.depth):,}"
-    found["loss per gene"] = f"{float(loss):.4g}"
+    found |= {what: f"{value:.4g}" for what, value in _numbers(outputs, batch).items()}
     for family, hierarchy in labels.items():
         probability, leaf = heads[family].probs[0].max(0)
         term, name = hierarchy.leaves[int(leaf)], hierarchy.names[int(leaf)]
         found[f"its {family}"] = f"{term} ({name}), probability {float(probability):.4g}"
     return found
+
+
+def _numbers(outputs: CellOutputs, batch: CellBatch) -> dict[str, float]:
+    """Return numbers that any other weight would change."""
+    if "counts" in outputs.heads:
+        return {"loss per gene": -float(outputs.heads["counts"].log_prob(batch.counts).mean())}
+    states = outputs.cell if outputs.cell.shape[1] else outputs.gene
+    found = {"its state": float(states.abs().mean())}
+    for name, head in outputs.heads.items():
+        if isinstance(head, (Values, Changes)):
+            found[f"its {name}"] = float(head.mean.abs().mean())
+    return found
+
+
+def _known_edges(batch: CellBatch, cell_tokens: int) -> Edges:
+    """Return edges from every gene to the cell token, and along a ring: regulation, correlation, distance in turn."""
+    genes = torch.arange(cell_tokens, cell_tokens + batch.genes.shape[1])
+    to_cell = genes if cell_tokens else genes[:0]
+    source = torch.cat([to_cell, genes])
+    target = torch.cat([torch.zeros_like(to_cell), genes.roll(1)])
+    turn = torch.cat([torch.full_like(to_cell, -1), genes % 3])
+    attributes = {
+        "regulation": turn == 0,
+        "coexpression.correlation": torch.where(turn == 1, 0.75, 0.0),
+        "chromosome": turn == 2,
+        "chromosome.distance": torch.where(turn == 2, 7, 0),
+    }
+    return Edges(source, target, attributes, cell_tokens + batch.genes.shape[1])
 
 
 def known_cell(vocabulary: Vocabulary) -> CellBatch:

@@ -29,6 +29,8 @@ class Expression(nn.Module):
             if self.layers < 1:
                 raise ConfigError(f"layers: found {self.layers}, expected at least 1")
 
+    padding, hidden = 0.0, None
+
     def __init__(self, config: Config, *, width: int):
         super().__init__()
         self.normalise, self.width = config.normalise, width

@@ -36,7 +36,9 @@ class Projection(nn.Module):
 
 
 class Features(nn.Module):
-    """The vector of a gene in a frozen table, brought to the width of the model; row 0 is padding and stays zero.
+    """The vector of a gene in a frozen table, brought to the width of the model; row 0 is padding.
+
+    Padding is zero, unless the weights that are loaded say that its row is known.
 
     Without a projection, neighbouring numbers are averaged (adaptive average pooling), as scPRINT does: nothing is
     learned then. Genes that are absent from the table share one learned vector, or have none at all (zero).
@@ -58,15 +60,22 @@ class Features(nn.Module):
                 raise ConfigError(f"size: found {self.size}, expected at least 1")
 
     def __init__(
-        self, config: Config, *, width: int, n_genes: int, tables: Mapping[str, NDArray[Any]] | None = None, **_: object
+        self,
+        config: Config,
+        *,
+        width: int,
+        n_genes: int,
+        n_cells: int = 0,
+        tables: Mapping[str, NDArray[Any]] | None = None,
+        **_: object,
     ):
         super().__init__()
-        self.config, self.width = config, width
+        self.config, self.width, self.n_cells = config, width, n_cells
         self.table: Tensor
         self.known: Tensor
-        rows = torch.zeros(n_genes + 1, config.size if config.projection else width)
+        rows = torch.zeros(n_genes + 1 + n_cells, config.size if config.projection else width)
         self.register_buffer("table", rows)
-        self.register_buffer("known", torch.zeros(n_genes + 1, dtype=torch.bool))
+        self.register_buffer("known", torch.zeros(len(rows), dtype=torch.bool))
         self.projection = config.projection.build(size=config.size, width=width) if config.projection else None
         self.absent = nn.Parameter(torch.randn(width) * config.absent) if config.absent is not None else None
         shift = None if config.shift is None else nn.Parameter(torch.randn_like(rows) * config.shift)
@@ -80,8 +89,9 @@ class Features(nn.Module):
             vectors = vectors + nn.functional.embedding(genes, self.shift)
         if self.projection is not None:
             vectors = self.projection(vectors)
-        vectors = torch.where(known, vectors, 0 if self.absent is None else self.absent)
-        return vectors * (genes != 0)[..., None]
+        if self.absent is None:
+            return vectors * known
+        return torch.where(known, vectors, self.absent) * (known | (genes != 0)[..., None])
 
     def fill(self, positions: Int[Tensor, " K"], tables: Mapping[str, NDArray[Any]]) -> Tensor:
         """Take the vectors of the genes at `positions`, a row each; NaN for genes without one. Says which have one.
@@ -109,6 +119,8 @@ class Features(nn.Module):
         return known
 
     def grow(self, origin: Int[Tensor, " G"], tables: Mapping[str, NDArray[Any]]) -> Tensor:
+        cells = torch.arange(len(self.table) - self.n_cells, len(self.table), device=origin.device)
+        origin = torch.cat([origin, cells])
         kept, at = origin >= 0, origin.clamp(min=0)
         self.table = torch.where(kept[:, None], self.table[at], 0.0)
         self.known = self.known[at] & kept

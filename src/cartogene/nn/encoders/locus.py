@@ -33,23 +33,30 @@ class Locus(nn.Module):
         source: str = "locus"  # which of the tables given to the model
 
     def __init__(
-        self, config: Config, *, width: int, n_genes: int, tables: Mapping[str, NDArray[Any]] | None = None, **_: object
+        self,
+        config: Config,
+        *,
+        width: int,
+        n_genes: int,
+        n_cells: int = 0,
+        tables: Mapping[str, NDArray[Any]] | None = None,
+        **_: object,
     ):
         super().__init__()
         if width % 2:
             raise ConfigError(f"width: found {width}, expected an even number, for sines and cosines come in pairs")
-        self.config = config
+        self.config, self.n_cells = config, n_cells
         self.place: Tensor
         self.unplaced: Tensor
         self.frequency: Tensor
-        self.register_buffer("place", torch.full((n_genes + 1,), -1, dtype=torch.int32))  # -1: padding
+        self.register_buffer("place", torch.full((n_genes + 1 + n_cells,), -1, dtype=torch.int32))  # -1: no gene
         self.register_buffer("unplaced", torch.zeros((), dtype=torch.int32))  # place of the genes without one
         frequency = torch.exp(torch.arange(0, width, 2, dtype=torch.float64) * (-math.log(10_000.0) / width))
         self.register_buffer("frequency", frequency.float(), persistent=False)
         if tables is not None:
             numbers = self._numbers(tables, n_genes)
             self.unplaced.fill_(max(int(numbers.max(initial=0)) - 1, 0))
-            self.place[1:] = self._places(numbers)
+            self.place[1 : n_genes + 1] = self._places(numbers)
 
     def forward(self, genes: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
         place = self.place[genes]
@@ -73,8 +80,9 @@ class Locus(nn.Module):
         return torch.from_numpy(np.where(numbers > 0, numbers - 1, int(self.unplaced)).astype(np.int32))
 
     def grow(self, origin: Int[Tensor, " G"], tables: Mapping[str, NDArray[Any]]) -> Tensor:
-        new = origin < 0
+        new, cells = origin < 0, self.place[len(self.place) - self.n_cells :]
         self.place = torch.where(new, -1, self.place[origin.clamp(min=0)]).to(torch.int32)
         if n_new := int(new.sum()):
             self.place[new] = self._places(self._numbers(tables, n_new)).to(self.place)
+        self.place = torch.cat([self.place, cells])
         return torch.zeros(n_new, dtype=torch.bool)  # others lie there, too: a place does not say who a gene is

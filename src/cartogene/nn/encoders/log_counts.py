@@ -16,6 +16,8 @@ class LogCounts(nn.Module):
     class Config(Settings):
         dropout: float = 0.0
 
+    padding, hidden = 0.0, None
+
     def __init__(self, config: Config, *, width: int):
         super().__init__()
         self.layers = nn.Sequential(

@@ -27,6 +27,7 @@ from cartogene.nn.losses import classification, contrast, contrast_over_the_batc
 from cartogene.nn.parts import Reading
 from cartogene.nn.reversal import reverse
 from cartogene.settings import Settings
+from cartogene.train.objective import head_of, study_missed
 
 Pass = Literal["whole", "masked", "denoise", "generate"]
 Weights = Mapping[str, float]
@@ -129,7 +130,7 @@ class Scprint:
         """Score what every pass gives."""
         weights = self.config.weights
         if "counts" in weights and name != "whole":
-            yield "counts", _missed(_head(outputs, "counts"), cells)
+            yield "counts", _missed(head_of(outputs, "counts"), cells)
         if "dissimilarity" in weights:
             yield "dissimilarity", dissimilarity(outputs.cell)
         if "elastic" in weights:
@@ -141,12 +142,12 @@ class Scprint:
         if "labels" in weights:
             yield "labels", _labels(outputs.heads, _families(outputs, cells), cells)
         if "query" in weights:
-            yield "query", _missed(_head(outputs, "query"), cells)
+            yield "query", _missed(head_of(outputs, "query"), cells)
         if "adversary" in weights:
             families = _families(outputs, cells)
             yield "adversary", _labels(_by_the_others(model, outputs, cells, families), families, cells)
         if "dataset" in weights:
-            yield "dataset", _study(_head(outputs, "dataset"), cells)
+            yield "dataset", study_missed(head_of(outputs, "dataset"), cells)
 
     def _between(self, passes: Mapping[str, Any]) -> dict[str, Tensor]:
         """Score how well cells are told apart across passes."""
@@ -191,26 +192,3 @@ def _families(outputs: Any, cells: CellBatch) -> list[str]:
             "give labels or take 'labels' and 'adversary' out of the weights"
         )
     return both
-
-
-def _head(outputs: Any, name: str) -> Any:
-    if name not in outputs.heads:
-        raise ConfigError(f"objective.weights: found {name!r}, expected heads: {', '.join(outputs.heads)}")
-    return outputs.heads[name]
-
-
-def _study(said: Any, cells: CellBatch) -> Tensor:
-    """Return the cross-entropy of the known studies that cells are from."""
-    if "dataset" not in cells.labels:
-        raise ConfigError(
-            f"objective.weights: 'dataset' needs codes; found those of {', '.join(cells.labels) or 'no family'}; "
-            "give them to the loader or leave it out"
-        )
-    code, n_studies = cells.labels["dataset"], said.probs.shape[1]
-    if code.max() >= n_studies:
-        raise ConfigError(
-            f"labels.dataset: found the code {int(code.max())}, expected less than {n_studies}; "
-            "give the head `Adversary` as many studies as there are"
-        )
-    missed: Tensor = -said.log_prob(code).sum() / (code >= 0).sum().clamp(min=1)
-    return missed
