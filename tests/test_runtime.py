@@ -1,6 +1,8 @@
 """Device, precision and seed of a piece of work."""
 
 import contextlib
+import subprocess
+import sys
 import types
 
 import pytest
@@ -88,11 +90,30 @@ class TestFacts:
         assert facts == {"device": "cpu", "precision": "bfloat16", "seed": 4, "threads": torch.get_num_threads()}
 
     def test_memory_is_in_bytes_whatever_the_system_counts_in(self, monkeypatch):
+        monkeypatch.setattr(runtime.Path, "exists", lambda _: False)
         monkeypatch.setattr(runtime.resource, "getrusage", lambda _: types.SimpleNamespace(ru_maxrss=3000))
         monkeypatch.setattr(runtime.sys, "platform", "linux")
         assert runtime.peak_memory() == 3000 * 1024
         monkeypatch.setattr(runtime.sys, "platform", "darwin")
         assert runtime.peak_memory() == 3000
+
+    def test_memory_is_what_linux_says_of_this_process_alone(self, monkeypatch):
+        said = {"text": "VmPeak:\t 9000 kB\nVmHWM:\t    5000 kB\nVmRSS:\t 4000 kB\n"}
+        monkeypatch.setattr(runtime.Path, "exists", lambda _: True)
+        monkeypatch.setattr(runtime.Path, "read_text", lambda *_, **__: said["text"])
+        monkeypatch.setattr(runtime.resource, "getrusage", lambda _: types.SimpleNamespace(ru_maxrss=3000))
+        monkeypatch.setattr(runtime.sys, "platform", "linux")
+        assert runtime.peak_memory() == 5000 * 1024
+        said["text"] = "VmRSS:\t 4000 kB\n"  # a sandbox may leave the peak out
+        assert runtime.peak_memory() == 3000 * 1024
+
+    @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere a child starts from nothing")
+    def test_memory_is_not_that_of_the_process_that_started_this_one(self):
+        """A parent with a peak of half a gigabyte starts a small child, which inherits that peak in its usage."""
+        small = "from cartogene.runtime import peak_memory; print(peak_memory())"
+        large = f"import subprocess, sys; held = b'1' * 2**29; subprocess.run([sys.executable, '-c', {small!r}])"
+        done = subprocess.run([sys.executable, "-c", large], capture_output=True, text=True, check=True)
+        assert 1e6 < int(done.stdout) < 2**29
 
     def test_memory_is_that_of_a_python_with_torch(self):
         assert 5e7 < runtime.peak_memory() < 1e12

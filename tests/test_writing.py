@@ -53,6 +53,31 @@ class TestAFile:
         with pytest.raises(FileError, match="cannot be written"), whole(tmp_path / "nowhere" / "a.txt") as unfinished:
             writer(unfinished)
 
+    @pytest.mark.parametrize(
+        "error",
+        [
+            OSError(28, "No space left on device"),
+            OSError("Unable to extend file properly, errno = 28, error message = 'no space'\n, offset = 7"),
+            RuntimeError("Can't decrement id ref count (file write failed: errno = 28, error message = 'no space')"),
+            type("SafetensorError", (Exception,), {})("Error while serializing: I/O error: no space (os error 28)"),
+        ],
+        ids=["Python", "HDF5", "HDF5 on closing", "safetensors"],
+    )
+    def test_on_a_full_disk_says_so_whatever_the_writer_raises(self, tmp_path, error):
+        said = r"\(No space left on device\); choose another"
+        with (
+            pytest.raises(FileError, match=rf"a\.txt: cannot be written {said} place"),
+            whole(tmp_path / "a.txt") as half,
+        ):
+            half.touch()
+            raise error
+        with (
+            pytest.raises(FileError, match=f"cannot be written to {said}"),
+            new_folder(tmp_path / "f", overwrite=False),
+        ):
+            raise error
+        assert everything_below(tmp_path) == []
+
     def test_is_not_put_in_place_of_a_folder(self, tmp_path):
         (tmp_path / "results").mkdir()
         (tmp_path / "results" / "kept").touch()

@@ -95,6 +95,11 @@ def open_cells(cells: Path, options: Options) -> Opened:
         If the file or the checkpoint cannot be used.
     """
     checkpoint = load(options.model)
+    if "cell_type" not in checkpoint.labels:
+        raise ConfigError(
+            f"model: found {options.model}, which labels {', '.join(checkpoint.labels) or 'nothing'}, expected one "
+            "that labels cell_type; take another, or do without it: embed, annotate --family, denoise, network"
+        )
     adata = schema.read(cells)
     for option, column in (("label", options.label), ("groupby", options.groupby)):
         if column and column not in adata.obs:

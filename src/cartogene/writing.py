@@ -9,6 +9,8 @@ from pathlib import Path
 
 from cartogene.errors import FileError
 
+ERRNO = re.compile(r"(?:os error|errno(?: =)?) (\d{1,3})\b", re.IGNORECASE)
+
 
 @contextmanager
 def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -40,15 +42,25 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield unfinished
         unfinished.replace(path)
-    except OSError as error:
-        if isinstance(error, FileError):
+    except Exception as error:
+        if isinstance(error, FileError) or not (reason := _of_disk(error)):
             raise
-        raise FileError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
+        raise FileError(f"{path}: cannot be written ({reason}); choose another place") from error
     finally:
         if unfinished.is_dir():
             shutil.rmtree(unfinished, ignore_errors=True)
         else:
             unfinished.unlink(missing_ok=True)
+
+
+def _of_disk(error: Exception) -> str:
+    """Say what the system said of a place, "" if an error has another reason.
+
+    Libraries that write through code of their own (HDF5, safetensors) hide it in the text of errors of their own.
+    """
+    if number := ERRNO.search(str(error)):
+        return os.strerror(int(number[1]))
+    return str(error) if isinstance(error, OSError) else ""
 
 
 @contextmanager
@@ -72,10 +84,10 @@ def new_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
     try:
         yield unfinished
         _exchange(out, unfinished, former)
-    except OSError as error:
-        if isinstance(error, FileError):
+    except Exception as error:
+        if isinstance(error, FileError) or not (reason := _of_disk(error)):
             raise
-        raise FileError(f"{out}: cannot be written to ({error.strerror or error}); choose another --out") from error
+        raise FileError(f"{out}: cannot be written to ({reason}); choose another --out") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

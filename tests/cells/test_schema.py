@@ -71,6 +71,15 @@ class TestInspection:
         assert found.names.equals(cells.var_names)
         assert found.counts.shape == (60, 300)
 
+    def test_tells_columns_of_one_name_apart_by_their_ids(self, cells, human_genes):
+        cells.var["ensembl_id"] = human_genes.index.to_numpy(object)
+        cells.var_names = [*cells.var_names[:298], "novel", cells.var_names[0]]
+        found = inspect(cells)
+        assert found.names_from == "var['ensembl_id']"
+        assert found.ids_of(cells.var_names).tolist() == human_genes.index.tolist()
+        some = found.ids_of(cells.var_names[[0, 298, 299]])  # by name alone nobody can tell which of the two is meant
+        assert some.tolist() == ["", human_genes.index[298], ""]
+
     def test_takes_the_depth_of_the_whole_cell(self, cells):
         cells.obs["total_counts"] = 5000 + np.arange(60)
         found = inspect(cells)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from cartogene.cli import shared
 from cartogene.cli.main import app
 from cartogene.model.checkpoint import save
 from cartogene.train.typical import learn
@@ -17,6 +18,7 @@ from cartogene.train.typical import learn
 def cartogene(monkeypatch) -> Callable[..., Any]:
     """Call the command line as from a terminal; an error that it does not turn into a message is raised here."""
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(shared.console, "width", 200)  # it has looked at COLUMNS when it was made
     monkeypatch.setenv("NO_COLOR", "1")
 
     def call(*words: object) -> Any:

@@ -101,6 +101,20 @@ class TestOneTask:
         assert "FileError: nowhere.h5ad: found no such file" in done.stderr
 
 
+class TestWhatIsWritten:
+    def test_is_not_called_what_it_is_not(self, cartogene, command, file, model, tmp_path):
+        done = cartogene(command, file, "--out", tmp_path / "out.csv", "--model", model)
+        assert done.exit_code == 1
+        kind = FILES[command].removeprefix("out")
+        assert f"FileError: {tmp_path / 'out.csv'}: found .csv, expected {kind}; choose another --out" in done.stderr
+        assert not (tmp_path / "out.csv").exists()
+
+    def test_can_be_read_again_so_cells_need_their_suffix(self, cartogene, file, model, tmp_path):
+        done = cartogene("embed", file, "--out", tmp_path / "out", "--model", model)
+        assert done.exit_code == 1
+        assert f"FileError: {tmp_path / 'out'}: found no suffix, expected .h5ad; choose another --out" in done.stderr
+
+
 class TestEmbed:
     def test_takes_the_tokens_and_writes_each_and_the_logits(self, cartogene, file, model, tmp_path):
         words = ("--tokens", "cell_type, base", "--each", "--logits")
@@ -173,6 +187,20 @@ class TestDenoise:
         words = ("--genes", ",".join(read(file).var_names))
         assert cartogene("denoise", file, "--out", tmp_path / "out.h5ad", "--model", model, *words).exit_code == 0
         assert np.isfinite(read(tmp_path / "out.h5ad").layers["cartogene_denoised"]).all()
+
+    def test_takes_a_file_with_commas_between_the_names(self, cartogene, file, model, tmp_path):
+        names = read(file).var_names[[4, 9, 2]]
+        (tmp_path / "genes.csv").write_text(f"{names[0]},{names[1]}\r\n{names[2]}\r\n")
+        words = ("--genes", tmp_path / "genes.csv")
+        assert cartogene("denoise", file, "--out", tmp_path / "out.h5ad", "--model", model, *words).exit_code == 0
+        layer = read(tmp_path / "out.h5ad").layers["cartogene_denoised"]
+        assert np.flatnonzero(np.isfinite(layer).all(0)).tolist() == [2, 4, 9]
+
+    def test_of_many_genes_without_commas_is_refused(self, cartogene, file, model, tmp_path):
+        words = ("--genes", " ".join(read(file).var_names))  # longer than the name of any file
+        done = cartogene("denoise", file, "--out", tmp_path / "out.h5ad", "--model", model, *words)
+        assert done.exit_code == 1
+        assert "GeneError: genes: found 1 of 1 names that cannot be taken" in done.stderr
 
     def test_of_no_genes_is_refused(self, cartogene, file, model, tmp_path):
         done = cartogene("denoise", file, "--out", tmp_path / "out.h5ad", "--model", model, "--genes", 0)

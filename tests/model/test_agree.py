@@ -5,8 +5,12 @@ import math
 import pytest
 import torch
 
-from cartogene.model import agree
+from cartogene.cells.select import Select
+from cartogene.genes.vocabulary import Vocabulary
+from cartogene.knowledge.ontology import Hierarchy
+from cartogene.model import agree, presets
 from cartogene.model.agree import Difference, differences, some_cells
+from cartogene.model.checkpoint import Checkpoint, build
 from cartogene.runtime import Runtime
 
 CPU = Runtime(device="cpu")
@@ -59,6 +63,14 @@ class TestDifferences:
         spoil(checkpoint, monkeypatch, lambda batch, gene: 0.01 * len(batch.genes))
         wrong = {key for key, one in found(checkpoint).items() if not one.agrees}
         assert wrong == {("on cpu, cell by cell", "gene states")}
+
+    def test_are_none_where_there_are_more_labels_than_genes(self):
+        ids, terms = (tuple(f"{kind}{number}" for number in range(n)) for kind, n in (("G", 30), ("X:", 50)))
+        hierarchy = Hierarchy(terms, (), (), terms)
+        vocabulary = Vocabulary("unknown", ids, ids)
+        model = build(presets.tiny(width=16, depth=1, heads=2), vocabulary, {"cell_type": hierarchy}).eval()
+        few = Checkpoint(model, vocabulary, {"cell_type": hierarchy}, Select(expressed=25, unexpressed=0), {})
+        assert [one for one in found(few).values() if not one.agrees] == []
 
     def test_relate_to_the_largest_number(self, checkpoint, monkeypatch):
         largest = found(checkpoint) and max(

@@ -73,6 +73,12 @@ class TestDepth:
         deeper = replace(batch, depth=batch.depth * 2)
         assert not torch.allclose(model.cell_states(deeper, identity)[:, 1], token)
 
+    def test_of_the_neighbours_changes_nothing_whatever_makes_the_token(self, vocabulary, batch):
+        model = built(vocabulary, counts=Expression.Config())  # shares: of one cell, not of the cells of a batch
+        token = model.cell_states(batch, model.identity(batch))[:, 1]
+        others = replace(batch, depth=batch.depth * torch.tensor([1.0, 5, 7, 9, 11]))
+        assert torch.equal(model.cell_states(others, model.identity(batch))[0, 1], token[0])
+
     def test_stands_where_its_token_stands(self, vocabulary, batch):
         one, other = (built(vocabulary, cell_tokens=t) for t in (("base", "depth"), ("depth", "base")))
         state = one.state_dict()

@@ -27,7 +27,7 @@ class TestRefusesAFile:
     @pytest.mark.parametrize("name", ["tinny", "no/such.safetensors", "", "."])
     def test_that_is_not_there_and_names_those_that_ship(self, name, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        with pytest.raises(FileError, match=r"no such checkpoint; give a \.safetensors file or one of .*tiny"):
+        with pytest.raises(FileError, match=r"no such checkpoint; give a \.safetensors or \.ckpt .*one of .*tiny"):
             load(name)
 
     @pytest.mark.parametrize("share", [0, 1e-5, 0.01, 0.3, 0.9, 0.999])

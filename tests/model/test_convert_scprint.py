@@ -345,7 +345,21 @@ class TestALaterFile:
         assert newer.model.config.cell_tokens == ("depth", "base", *EIGHT)
         assert newer.vocabulary == older.vocabulary
         assert newer.labels == older.labels
-        same(said(newer), said(older) | {})
+        same(said(newer), said(older))
+
+    def test_is_known_by_any_one_of_its_marks(self, published_file):
+        def listed(content):
+            content["hyper_parameters"] |= {"classes": list(content["hyper_parameters"]["classes"]), "prenorm": False}
+
+        def counted(content):
+            content["hyper_parameters"]["label_counts"] = content["hyper_parameters"]["classes"]
+
+        def named(content):
+            weights = content["state_dict"]
+            weights["class_encoder.embeddings.weight"] = weights.pop("class_encoder.embedding.weight")
+
+        for mark in (listed, counted, named):
+            assert load(published_file(mark)).model.config.cell_tokens[:2] == ("depth", "base"), mark.__name__
 
     def test_with_parts_of_the_second_generation_is_refused(self, published_file):
         def change(content):
@@ -386,10 +400,18 @@ class TestIsRefused:
             (settings_without("classes"), "hyper_parameters.classes: found none"),
             (without("state_dict"), "expected state_dict"),
             (setting("nhead", 3), "heads: found 3"),
+            (setting("classes", 4), "hyper_parameters.classes: found 4, expected list or dict"),
+            (setting("organisms", 5), "hyper_parameters.organisms: found 5, expected list or dict or str"),
+            (setting("label_decoders", "x"), "hyper_parameters.label_decoders: found 'x', expected dict"),
+            (
+                setting("labels_hierarchy", {"sex_ontology_term_id": [1]}),
+                r"labels_hierarchy.sex_ontology_term_id: found \[1\], expected dict",
+            ),
+            (setting("zinb", "yes"), "hyper_parameters.zinb: found 'yes', expected bool or int"),
             (setting("expr_emb_style", "category"), "expr_emb_style: found 'category', expected 'continuous'"),
             (setting("depth_atinput", False), "depth_atinput: found False"),
             (setting("normalization", "raw"), "normalization: found 'raw', expected sum or log"),
-            (setting("label_decoders", [1]), "hyper_parameters cannot be used"),
+            (setting("label_decoders", [1]), r"label_decoders: found \[1\], expected dict"),
             (setting("genes", ["ENSG00000111640"] * 190), "'ENSG00000111640' more than once"),
             (
                 setting("labels_hierarchy", {"cell_type_ontology_term_id": {7: [0]}}),

@@ -214,7 +214,7 @@ class TestIsRefused:
         [
             (settings(domain_spec_batchnorm="True"), "domain_spec_batchnorm: found 'True', expected 'None'"),
             (settings(prenorm=False), "prenorm: found False, expected True"),
-            (settings(classes="cell_type"), "classes: found none"),
+            (settings(classes="cell_type"), "classes: found 'cell_type', expected list or dict"),
             (settings(num_heads_kv=3), "found 3, expected a divisor"),
             (lambda content: content["hyper_parameters"]["genes"].pop(), r"\(190, 16\), expected \(189, 16\)"),
             (

@@ -247,6 +247,14 @@ class TestScprint:
         assert all(seen[-1][name] < 0.95 * seen[0][name] for name in ("counts", "query"))
         assert {type(head) for head in model(batch).heads.values()} == {kind}
 
+    def test_averages_wide_vectors_of_proteins_down_to_its_width(self, vocabulary):
+        vectors = np.random.default_rng(0).normal(size=(len(vocabulary), 20)).astype(np.float32)
+        tables = {"proteins": vectors, "locus": np.zeros((len(vocabulary), 16), np.float32)}
+        wide = presets.scprint(presets.Shape(1, 2, 16, ()), families=(), proteins=20)
+        groups = [(i * 20 // 16, -(-(i + 1) * 20 // 16)) for i in range(16)]
+        expected = np.stack([vectors[:, first:last].mean(1) for first, last in groups], 1)
+        assert np.allclose(build(wide, vocabulary, {}, tables).genes[0].table[1:], expected, atol=1e-6)
+
     def test_starts_from_the_published_values(self):
         """Linear layers at 0.02, those that end a branch at less, tokens at 1; to label heads little is met."""
         torch.manual_seed(0)

@@ -32,8 +32,12 @@ def norm(x, layer):
     return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6) * layer["weight"] + layer["bias"]
 
 
-def plain(made, states, mask):
-    """The same stack for one cell, with the whole S x S matrix, in float64."""
+def plain(made, states, mask, dropped=None):
+    """The same stack for one cell, with the whole S x S matrix, in float64.
+
+    `dropped` are factors: of what enters, then of what the two branches of every block add.
+    """
+    factor = iter(dropped if dropped is not None else [1] * (1 + 2 * len(made.blocks)))
     weights = {name: value.detach().double().numpy() for name, value in made.state_dict().items()}
 
     def part(name):
@@ -43,6 +47,7 @@ def plain(made, states, mask):
         return x @ part(name)["weight"].T + part(name)["bias"]
 
     seen = []
+    states = states * next(factor)
     for number in range(len(made.blocks)):
         at, heads = f"blocks.{number}", made.blocks[number].heads
         three = linear(norm(states, part(f"{at}.norm1")), f"{at}.qkv")
@@ -50,9 +55,9 @@ def plain(made, states, mask):
         seen.append((query, key))
         scores = np.einsum("shd,thd->hst", query, key) / np.sqrt(query.shape[-1])
         heard = np.einsum("hst,thd->shd", softmax(np.where(mask, scores, -np.inf), -1), value)
-        states = states + linear(heard.reshape(states.shape), f"{at}.out")
+        states = states + linear(heard.reshape(states.shape), f"{at}.out") * next(factor)
         up = linear(norm(states, part(f"{at}.norm2")), f"{at}.up")
-        states = states + linear(up * (1 + erf(up / np.sqrt(2))) / 2, f"{at}.down")
+        states = states + linear(up * (1 + erf(up / np.sqrt(2))) / 2, f"{at}.down") * next(factor)
     return norm(states, part("norm")), seen
 
 
@@ -117,6 +122,28 @@ class TestDropout:
         assert torch.equal(calm, again)
         made.train()
         assert not torch.equal(made(states, Context(None, None)), calm)
+
+    def test_is_on_the_input_and_on_what_each_branch_adds(self, states, monkeypatch):
+        """As published; what a cell skips of a branch is on top. Recomputed with the very values that were dropped."""
+        made, dropped, chances = transformer(depth=3, dropout=0.3, drop_path=0.5).train(), [], []
+        kept = iter(torch.tensor([[1, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]]).bool())  # of the cells, by branch
+
+        def dropout(given, chance, training, inplace):
+            chances.append((chance, training))
+            dropped.append(torch.bernoulli(torch.full_like(given, 1 - chance), generator=rng) / (1 - chance))
+            return given * dropped[-1]
+
+        rng = torch.Generator().manual_seed(2)
+        monkeypatch.setattr(torch.nn.functional, "dropout", dropout)
+        monkeypatch.setattr(torch, "rand", lambda *shape, device: torch.where(next(kept), 0.999, 0.0).view(shape))
+        found = made(states, Context(None, None))
+        monkeypatch.undo()
+        assert chances == [(0.3, True)] * 7
+        skipped = torch.tensor([[1.0, 1, 1]] * 3 + [[4 / 3, 0, 4 / 3], [0, 4 / 3, 4 / 3], [2, 2, 0], [2, 0, 0]])
+        for cell in range(3):
+            factors = [(one[cell] * by[cell]).double().numpy() for one, by in zip(dropped, skipped, strict=True)]
+            expected, _ = plain(made, states[cell].double().numpy(), np.ones(7, bool), factors)
+            np.testing.assert_allclose(found[cell].detach(), expected, atol=1e-4)
 
 
 class TestDropPath:

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from cartogene import tl
 from cartogene.cells.collection import join
 from cartogene.cells.prepare import prepare
-from cartogene.errors import NoOverlapError
+from cartogene.errors import CellError, CountsError, NoOverlapError
 from cartogene.genes.table import load
 from cartogene.genes.vocabulary import Vocabulary
 from cartogene.runtime import DEFAULT, Runtime
@@ -94,6 +95,30 @@ class TestResults:
         scale = 1e4 / np.asarray(ready.X.sum(1))
         ready.X = sp.csr_matrix(ready.X.multiply(scale)).log1p()
         assert close(embed(familiar, ready).vectors, embed(familiar, cells).vectors)
+
+    @pytest.mark.parametrize("there", ["mine", None, {"vocabulary": "mine"}], ids=repr)
+    def test_do_not_depend_on_what_else_stands_under_our_name(self, familiar, cells, there):
+        wanted = embed(familiar, cells).vectors
+        cells.uns["cartogene"] = there
+        found = tl.embed(cells, familiar, logits=True)
+        assert close(found.obsm["X_cartogene"], wanted)
+        assert found.uns["cartogene"]["embed"]["model"] == "random"
+
+    def test_of_prepared_cells_that_lost_their_depth_are_those_of_the_cells(self, familiar, cells):
+        ready = prepare(cells, familiar.vocabulary)
+        del ready.obs["cartogene_depth"]
+        assert close(embed(familiar, ready).vectors, embed(familiar, cells).vectors)
+
+    def test_of_prepared_cells_are_refused_where_those_of_cells_are(self, familiar, cells):
+        ready = prepare(cells, familiar.vocabulary)
+        negative = ready.copy()
+        negative.X = -negative.X
+        with pytest.raises(CountsError, match="negative values"):
+            embed(familiar, negative)
+        with pytest.raises(NoOverlapError, match="found 19 of"):
+            embed(familiar, ready[:, :19].copy())
+        with pytest.raises(CellError, match="found no cells"):
+            embed(familiar, ready[:0].copy())
 
     def test_leave_the_cells_as_they_were(self, familiar, cells, result, everything):
         cells.layers["twice"], cells.uns["mine"] = cells.X * 2, {"kept": [1, 2]}

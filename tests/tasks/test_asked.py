@@ -69,6 +69,11 @@ class TestRefused:
         with pytest.raises(GeneError, match=r"found 'MARCH1' and 'MARCHF1', which are one gene; give every gene once"):
             asked(["MARCH1", "GAPDH", "MARCHF1"], blood)
 
+    @pytest.mark.parametrize("names", [None, 10, 2.5], ids=repr)
+    def test_is_what_holds_no_names(self, blood, names):
+        with pytest.raises(GeneError, match=f"genes: found {names}, expected names"):
+            asked(names, blood)
+
     def test_is_no_name_at_all(self, blood):
         with pytest.raises(GeneError, match="found no names"):
             asked([], blood)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from cartogene import tl
 from cartogene.cells.collection import join
 from cartogene.cells.prepare import prepare
 from cartogene.errors import CellError, ConfigError, GeneError
@@ -89,6 +90,20 @@ class TestExpectedCounts:
         with pytest.raises(ConfigError, match=f"depth_mult: found {depth_mult}, expected a number above 0"):
             denoise(familiar, cells, depth_mult=depth_mult)
 
+    @pytest.mark.parametrize("depth_mult", ["4", None, [2, 3]], ids=repr)
+    def test_at_a_depth_that_is_no_number_are_refused(self, familiar, cells, depth_mult):
+        with pytest.raises(ConfigError, match="depth_mult: found .*, expected a number above 0"):
+            denoise(familiar, cells, depth_mult=depth_mult)
+
+    def test_at_a_depth_beyond_all_numbers_are_refused(self, familiar, cells):
+        with pytest.raises(ConfigError, match="depth_mult: found 1e.37, expected less"):
+            denoise(familiar, cells, depth_mult=1e37)
+
+    @pytest.mark.parametrize("genes", [2.5, np.float64(10)], ids=repr)
+    def test_of_a_number_of_genes_that_is_not_whole_are_refused(self, familiar, cells, genes):
+        with pytest.raises(ConfigError, match="genes: found .*, expected a whole number of genes, or names"):
+            denoise(familiar, cells, genes=genes)
+
     def test_of_genes_by_name_stand_in_the_order_asked_for(self, familiar, cells, human_genes):
         symbols = cells.var_names[[7, 200, 3]]
         found = denoise(familiar, cells, genes=[symbols[0], human_genes.index[200], symbols[2].lower()])
@@ -156,6 +171,15 @@ class TestLayer:
         of_gene = dict(zip(found.ids, found.values.T, strict=True))
         for column, gene in enumerate(human_genes.index):
             assert (layer[:, column] == of_gene[gene]).all() if gene in of_gene else np.isnan(layer[:, column]).all()
+
+    def test_holds_the_values_of_either_gene_where_two_share_a_name(self, familiar, cells, human_genes):
+        ids = human_genes.index[[0, 299]].tolist()
+        wanted = denoise(familiar, cells, genes=ids).values
+        cells.var["ensembl_id"] = human_genes.index.to_numpy(object)
+        cells.var_names = [*cells.var_names[:298], "novel", cells.var_names[0]]
+        layer = tl.denoise(cells, familiar, genes=ids).layers["cartogene_denoised"]
+        assert not np.allclose(wanted[:, 0], wanted[:, 1])
+        assert np.allclose(layer[:, [0, 299]], wanted)
 
     def test_of_other_cells_is_not_written(self, familiar, cells):
         with pytest.raises(CellError, match="result of denoise: found 60 cells, but this AnnData has 59"):

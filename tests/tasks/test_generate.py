@@ -143,6 +143,33 @@ class TestRefused:
         with pytest.raises(CellError, match=told):
             generate(familiar, known.tokens | {"depth": change(known.tokens["depth"])}, genes=genes)
 
+    def test_are_fewer_states_of_the_first_token_and_it_is_the_one_named(self, familiar, known, genes):
+        with pytest.raises(CellError, match=r"found \(5, 16\) for the token 'base'"):
+            generate(familiar, known.tokens | {"base": known.tokens["base"][:5]}, genes=genes)
+
+    def test_are_states_that_are_no_numbers(self, familiar, known, genes):
+        with pytest.raises(CellError, match="states of 'base': found list that is no array of numbers"):
+            generate(familiar, known.tokens | {"base": [["a"] * 16] * 60}, genes=genes)
+
+    def test_are_cells_that_were_not_embedded(self, familiar, cells, known, genes):
+        for wrong, kind in ((cells, "AnnData"), (known.vectors, "ndarray")):
+            with pytest.raises(ConfigError, match=f"cells: found {kind}, expected what embed gives"):
+                generate(familiar, wrong, genes=genes)
+
+    @pytest.mark.parametrize(
+        ("total", "told"),
+        [
+            (["a"] * 60, "total: found list that is no array of numbers"),
+            (1e39, r"total: found 1e\+39, expected one number of counts"),
+            ([5.0] * 59 + [-2.0], r"total: found -2\.0, expected"),
+            ([1, 2], r"total: found numbers of shape \(2,\), expected one number of counts, or one for each of the 60"),
+        ],
+        ids=["texts", "too large", "one negative", "two"],
+    )
+    def test_are_totals_of_which_the_wrong_one_is_named(self, familiar, known, genes, total, told):
+        with pytest.raises(CellError, match=told):
+            generate(familiar, known, genes=genes, total=total)
+
     def test_are_no_cells(self, familiar, known, genes):
         with pytest.raises(CellError, match=r"found \(0, 16\)"):
             generate(familiar, {name: states[:0] for name, states in known.tokens.items()}, genes=genes)

@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from cartogene import tasks, tl
-from cartogene.errors import OrganismError
+from cartogene.errors import ConfigError, OrganismError
 from cartogene.genes.table import load as genes_of
 from cartogene.job import run
 from cartogene.model.checkpoint import load, save
@@ -87,6 +87,15 @@ def test_the_main_job_runs_and_says_that_no_cell_can_be_told_to_lie_outside(publ
     )
     assert "scPRINT small" in report.read_text()
     assert "does not say what it was trained on" in report.read_text()
+    assert "Cells it was trained on" not in report.read_text()  # a table without a row
+
+
+def test_the_main_job_refuses_at_once_a_model_without_cell_types(published_file, cells, tmp_path):
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    model = str(published_file(families=("disease", "sex")))
+    with pytest.raises(ConfigError, match="which labels disease, sex, expected one that labels cell_type"):
+        run(tmp_path / "cells.h5ad", tmp_path / "out", Options(model=model))
+    assert not (tmp_path / "out").exists()
 
 
 class Reference:

@@ -47,9 +47,17 @@ class Inspection:
     notes: tuple[str, ...]
 
     def ids_of(self, names: pd.Index) -> npt.NDArray[np.object_]:
-        """Give the Ensembl id of each of these columns of the cells, "" where it has none."""
-        known = dict(zip(self.names, self.identity["id"], strict=True))
-        return np.array([known.get(name, "") for name in names], dtype=object)
+        """Give the Ensembl id of each of these columns of the cells, "" where it has none.
+
+        Columns are told apart by position; where the counts have others (those of raw) by name, and a name that stands
+        for several genes then tells none.
+        """
+        ids: npt.NDArray[np.object_] = self.identity["id"].to_numpy(object, copy=True)
+        if names.equals(self.names):
+            return ids
+        known = dict(zip(self.names, ids, strict=True))
+        several = {name for name, gene in zip(self.names, ids, strict=True) if known[name] != gene}
+        return np.array(["" if name in several else known.get(name, "") for name in names], dtype=object)
 
     def facts(self) -> dict[str, Any]:
         """Give a summary of plain values, for reports and JSON."""

@@ -183,7 +183,7 @@ def network(
     from cartogene.tasks.network.groups import large_groups, named, small_groups
     from cartogene.writing import file_names, new_folder
 
-    _free(out, overwrite)
+    _free(out, overwrite, (out.suffix,) if groupby else (".parquet", ""))
     adata, checkpoint = read(cells), load(model)
     chosen: dict[str, Any] = {"genes": genes, "top": top, "score": score, "runtime": _runtime(device, seed)}
     if not groupby:
@@ -225,14 +225,25 @@ def _genes(text: str) -> int | list[str]:
     try:
         return int(text)
     except ValueError:
-        if "," in text or not Path(text).is_file():
+        if "," in text or not _is_file(text):
             return _words(text)
-        return Path(text).read_text(encoding="utf-8-sig", errors="replace").split()
+        found = Path(text).read_text(encoding="utf-8-sig", errors="replace")
+        return found.replace(",", " ").split()
 
 
-def _free(out: Path, overwrite: bool) -> None:
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:  # too long for a name: many genes with blanks between
+        return False
+
+
+def _free(out: Path, overwrite: bool, suffixes: tuple[str, ...]) -> None:
+    """Refuse a place that is taken, or whose name promises another kind of file."""
     if out.exists() and not overwrite:
         raise FileError(f"{out}: is there already; choose another --out, or --overwrite it")
+    if out.suffix not in suffixes:
+        raise FileError(f"{out}: found {out.suffix or 'no suffix'}, expected {suffixes[0]}; choose another --out")
 
 
 def _each(what: str, cells: Path, out: Path, overwrite: bool, change: Callable[..., Any]) -> None:
@@ -240,7 +251,7 @@ def _each(what: str, cells: Path, out: Path, overwrite: bool, change: Callable[.
     from cartogene.cells.schema import read
     from cartogene.writing import whole
 
-    _free(out, overwrite)
+    _free(out, overwrite, (".h5ad",))
     adata = read(cells)
     with tracking() as track:
         change(adata, advance=track(what, adata.n_obs))

@@ -50,7 +50,7 @@ def grow(checkpoint: Checkpoint, new: Vocabulary, tables: Tables) -> Checkpoint:
     """
     known = checkpoint.vocabulary
     added = [i for i, gene in enumerate(new.ids) if gene not in known]
-    organism = known.organism if known.organism == new.organism else f"{known.organism} and {new.organism}"
+    organism = " and ".join(dict.fromkeys([*known.organism.split(" and "), *new.organism.split(" and ")]))
     ids, symbols = (tuple(texts[i] for i in added) for texts in (new.ids, new.symbols))
     return _onto(checkpoint, Vocabulary(organism, known.ids + ids, known.symbols + symbols), new, tables)
 

@@ -18,9 +18,8 @@ from cartogene.runtime import Runtime
 
 PLAIN = Runtime(device="cpu")
 DRAWN = 4  # cells, beside the known one
-Said = dict[
-    str, list[Tensor]
-]  # output -> an array per cell, of its own genes: (tokens, numbers), or (numbers,) of heads
+# By output, an array per cell, of its own genes alone: (tokens, numbers), or (numbers,) of heads.
+Said = dict[str, list[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -101,17 +100,17 @@ def _said(checkpoint: Checkpoint, batches: list[CellBatch], runtime: Runtime) ->
         with torch.inference_mode(), runtime.autocast():
             on_device = batch.to(device)
             outputs = model(on_device, lambda _, query, key, seen=seen: seen.extend((query, key)))
-        states = {"cell states": outputs.cell, "gene states": outputs.gene}
+        per_cell = {"cell states": outputs.cell}
+        per_gene = {"gene states": outputs.gene}  # what has a place for every gene: the last ones
         for number, part in enumerate(seen):
-            states[f"{('queries', 'keys')[number % 2]} of layer {number // 2}"] = part.transpose(1, 2).flatten(2)
-        heads: dict[str, Tensor] = {}
+            per_gene[f"{('queries', 'keys')[number % 2]} of layer {number // 2}"] = part.transpose(1, 2).flatten(2)
         for name, head in outputs.heads.items():
-            heads |= {f"{name}: {number}": values for number, values in _numbers(head)}
-        shown = (batch.genes != 0).sum(1).tolist()
-        for name, values in (states | heads).items():
-            padding = batch.genes.shape[1] if values.shape[1] >= batch.genes.shape[1] else None
-            for row, n_genes in enumerate(shown):
-                own = values.shape[1] - padding + n_genes if padding else values.shape[1]
+            of_labels = isinstance(head, Leaves | Memberships)
+            (per_cell if of_labels else per_gene).update({f"{name}: {what}": found for what, found in _numbers(head)})
+        padding = (batch.genes == 0).sum(1).tolist()
+        for name, values in (per_cell | per_gene).items():
+            for row, n_left_out in enumerate(padding):
+                own = values.shape[1] - (n_left_out if name in per_gene else 0)
                 said.setdefault(name, []).append(values[row, :own].float().cpu())
     return said
 

@@ -165,7 +165,8 @@ class CellModel(nn.Module):
         if self.depth is not None:
             place = torch.tensor(self.config.cell_tokens.index(DEPTH), device=cell.device)
             with torch.autocast(cell.device.type, enabled=False):  # one number a cell: exact, and for free
-                depth = self.depth(batch.depth)  # (B, D)
+                # The last axis is a cell's own: an encoder that takes shares must not take them over the batch.
+                depth = self.depth(batch.depth[:, None]).squeeze(1)  # (B, D)
             at_depth = nn.functional.one_hot(place, self.n_cells).to(cell)  # (C,)
             cell = cell + at_depth[:, None] * depth[:, None]
         return cell

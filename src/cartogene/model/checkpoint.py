@@ -189,8 +189,10 @@ def load(path: str | Path = "tiny") -> Checkpoint:
         path = hub.local(str(path))
     path = named.get(str(path), Path(path))
     if not path.is_file():
-        raise FileError(f"{path}: no such checkpoint; give a .safetensors file or one of {', '.join(named) or 'none'}")
-    if path.suffix == ".ckpt":
+        raise FileError(
+            f"{path}: no such checkpoint; give a .safetensors or .ckpt file, or one of {', '.join(named) or 'none'}"
+        )
+    if path.suffix.lower() == ".ckpt":
         return _converted(path)
     meta, tensors = _read(path)
     try:

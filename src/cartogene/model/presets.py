@@ -81,11 +81,12 @@ def scprint(
     counts: Literal["zinb", "nb", "mean"] = "zinb",
     drop_path: float = 0.0,
     shift: float | None = None,
+    proteins: int | None = None,
 ) -> CellModel.Config:
     """Return scPRINT 1.x: protein features and locations, attention, zero-inflated counts, a label head per family.
 
-    The tables ``proteins`` (vectors already pooled to the width, one per gene) and ``locus`` (the sinusoid of each
-    gene's location) are given when the model is built, or come with the weights.
+    The tables ``proteins`` (vectors, one per gene) and ``locus`` (the sinusoid of each gene's location) are given when
+    the model is built, or come with the weights.
 
     Parameters
     ----------
@@ -101,20 +102,24 @@ def scprint(
         Chance that a cell skips a branch of the last block; 0 in the published settings, 0.02 in the paper.
     shift
         None leaves the protein features as they are, as published; 0.0 lets them be trained, too.
+    proteins
+        Numbers per gene in the table ``proteins``, such as 1280 of ESM2: neighbouring ones are averaged down to the
+        width. None: there are as many as the width already.
 
     References
     ----------
     Kalfon et al. (2025). Nature Communications 16, 3607.
     """
     shape = size if isinstance(size, Shape) else SCPRINT[size]
-    proteins, locus = (
-        Features.Config(source=s, size=shape.width, projection=None, absent=None) for s in ("proteins", "locus")
+    known, locus = (
+        Features.Config(source=source, size=size, projection=None, absent=None)
+        for source, size in (("proteins", proteins or shape.width), ("locus", shape.width))
     )
     heads = tuple(LeafMemberships.Config(name=name, hidden=shape.hidden, dropout=0.1) for name in families)
     return CellModel.Config(
         width=shape.width,
         cell_tokens=("base", DEPTH, *families),
-        genes=(replace(proteins, shift=shift), locus),
+        genes=(replace(known, shift=shift), locus),
         counts=Expression.Config(normalise=normalise, dropout=0.1),
         depth=Expression.Config(normalise="log", dropout=0.1),
         mixers=(Transformer.Config(depth=shape.depth, heads=shape.heads, dropout=0.1, drop_path=drop_path),),

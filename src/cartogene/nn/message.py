@@ -5,7 +5,7 @@ never put side by side: nodes are brought through their part of the matrix once 
 nothing bends a message, the mean is taken before the matrix. The numbers are the same, with a third of the work and
 without a state three times as wide as an edge.
 
-Axes: B cells, S tokens, N = B * S nodes, E edges, U kinds of edges, D width.
+Axes: B cells, S tokens, N = B * S nodes, M = N + 1, E edges, U kinds of edges, D width.
 """
 
 from collections.abc import Sequence
@@ -72,14 +72,14 @@ class Piece(NamedTuple):
     cell: int
     source: Int[Tensor, " E"]  # counted from the first node of the cell
     target: Int[Tensor, " E"]  # counted from the first of the nodes
-    first: Int[Tensor, " N+1"]  # where the edges to each node begin
+    first: Int[Tensor, " M"]  # where the edges to each node begin
 
 
 class Wires(NamedTuple):
     """Edges in the order of their targets."""
 
     source: Int[Tensor, " E"]
-    first: Int[Tensor, " N+1"]  # where the edges to each node begin
+    first: Int[Tensor, " M"]  # where the edges to each node begin
     heard: Bool[Tensor, "N 1"]  # does anything come in
     order: Int[Tensor, " E"] | None  # that the edges were brought into; None: they were in it
     pieces: Sequence[Piece]
@@ -123,7 +123,7 @@ def wired(graph: Graph, shape: Sequence[int]) -> Wires:
     return Wires(source, first, heard, order, pieces, per_cell, *sizes)
 
 
-def _ends(first: Int[Tensor, " N+1"], shape: Sequence[int]) -> list[int]:
+def _ends(first: Int[Tensor, " M"], shape: Sequence[int]) -> list[int]:
     """Return where pieces end: with a cell, and where a cell has more edges than stay in a cache, earlier."""
     edges, ends = first.tolist(), []
     for begin in range(0, shape[0] * shape[1], shape[1]):

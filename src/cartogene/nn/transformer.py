@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from cartogene.errors import ConfigError
+from cartogene.nn.initial import PUBLISHED, begin
 from cartogene.nn.parts import Context, Watch
 from cartogene.nn.pieces import in_pieces
 from cartogene.settings import Settings
@@ -67,11 +68,9 @@ class Block(nn.Module):
         self.qkv, self.out = nn.Linear(width, wide), nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(config.dropout)
-        for linear in (self.qkv, self.out, self.up, self.down):
-            nn.init.normal_(linear.weight, std=0.02)
-            nn.init.zeros_(linear.bias)
-        for linear in (self.out, self.down):
-            nn.init.normal_(linear.weight, std=0.02 / math.sqrt(2 * config.depth))
+        begin(self)
+        for last in (self.out, self.down):  # of a branch: the deeper the stack, the less each adds to the sum
+            begin(last, PUBLISHED / math.sqrt(2 * config.depth))
 
     def forward(
         self,

@@ -141,7 +141,7 @@ def _model(found: Findings) -> Section:
     types = pd.DataFrame({"cell types it can recognise": sorted(found.known_types)})
     tables = [
         facts_table({k: v for k, v in facts.items() if v}),
-        Table(studies, "Cells it was trained on."),
+        *([Table(studies, "Cells it was trained on.")] if len(studies) else []),
         Table(types),
     ]
     return Section("What the model has seen", text, (), tables)

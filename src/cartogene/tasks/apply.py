@@ -21,18 +21,20 @@ from cartogene.cells import seen
 from cartogene.cells.batch import CellBatch
 from cartogene.cells.collection import Collection, of_prepared
 from cartogene.cells.loader import batches
-from cartogene.cells.prepare import prepare
+from cartogene.cells.prepare import FEWEST_GENES, prepare
 from cartogene.cells.select import gene_weights
 from cartogene.errors import OutOfMemoryError
 from cartogene.model.checkpoint import Checkpoint
 from cartogene.model.outputs import CellOutputs
 from cartogene.nn.distributions import Leaves, Memberships
+from cartogene.nn.parts import Watch
 from cartogene.runtime import DEFAULT, Runtime, free, out_of_memory
+from cartogene.tasks.result import known_of
 
 TOKENS = 16_384  # gene tokens per batch: keeps memory flat and both small and large panels busy
 
 Advance = Callable[[int], None]
-Run = Callable[[slice, CellBatch], CellOutputs]
+Run = Callable[[slice, CellBatch, Watch | None], CellOutputs]
 T = TypeVar("T")
 
 
@@ -60,17 +62,22 @@ def shelve(adata: AnnData, checkpoint: Checkpoint, *, name: str = "cells") -> Co
     CartogeneError
         Whatever `prepare` raises.
     """
-    known = adata.uns.get("cartogene", {})
-    same = known.get("vocabulary", {}).get("fingerprint") == checkpoint.vocabulary.fingerprint
-    still = same and "position" in adata.var and _whole_numbers(adata)
-    ready = adata if still else prepare(adata, checkpoint.vocabulary, name=name)
+    ready = adata if _still_ready(adata, checkpoint) else prepare(adata, checkpoint.vocabulary, name=name)
     return of_prepared(ready, checkpoint.vocabulary)
+
+
+def _still_ready(adata: AnnData, checkpoint: Checkpoint) -> bool:
+    """Say whether cells were prepared for this vocabulary, and nothing was taken from them since that is needed."""
+    known = known_of(adata).get("vocabulary")
+    same = isinstance(known, Mapping) and known.get("fingerprint") == checkpoint.vocabulary.fingerprint
+    whole = same and "position" in adata.var and "cartogene_depth" in adata.obs and not adata.isbacked
+    return whole and adata.n_obs > 0 and adata.n_vars >= FEWEST_GENES and _whole_numbers(adata)
 
 
 def _whole_numbers(adata: AnnData) -> bool:
     """Say whether prepared cells still hold counts, and were not normalised since."""
     values = sparse.csr_array(adata.X).data
-    return bool((values == np.rint(values)).all())
+    return bool(((values == np.rint(values)) & (values >= 0)).all())
 
 
 def forward(
@@ -94,7 +101,8 @@ def forward(
     watch
         Sees the queries and keys of every attention layer.
     run
-        What is made of a batch, given which cells it holds and the batch on the device; otherwise what the model says.
+        What is made of a batch, given which cells it holds, the batch on the device and who watches; otherwise what the
+        model says.
     advance
         Is told how many cells are done after each batch.
 
@@ -120,7 +128,7 @@ def forward(
             on_device = batch.to(device)
             if watch is not None:
                 watch.show(on_device.genes)
-            return on_device, model(on_device, watch) if run is None else run(rows, on_device)
+            return on_device, model(on_device, watch) if run is None else run(rows, on_device, watch)
 
     warned = False
     for rows, batch in _batches(checkpoint, cells, size, genes):

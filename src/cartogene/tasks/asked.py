@@ -38,8 +38,10 @@ def asked(
     Raises
     ------
     GeneError
-        If there are no names, two of them are one gene, or one of them is no such gene.
+        If these are no names or none, two of them are one gene, or one of them is no such gene.
     """
+    if not isinstance(names, Iterable):
+        raise GeneError(f"genes: found {names!r}, expected names; give a list of them")
     texts = [names] if isinstance(names, str) else [str(name) for name in names]
     if not texts:
         raise GeneError("genes: found no names, expected at least one; leave the option out for the usual choice")

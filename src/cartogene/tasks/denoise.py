@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,13 @@ from cartogene.errors import ConfigError
 from cartogene.model.checkpoint import Checkpoint
 from cartogene.model.outputs import CellOutputs
 from cartogene.nn.distributions import Changes, Leaves, Memberships, Values, ZeroInflated
+from cartogene.nn.parts import Watch
 from cartogene.runtime import DEFAULT, Runtime
 from cartogene.tasks.apply import Advance, forward, made_by, shelve
 from cartogene.tasks.asked import asked
 from cartogene.tasks.result import sign, spread
+
+MOST = float(np.finfo(np.float32).max)  # counts: the largest number of the models
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,15 +104,17 @@ def denoise(
     CartogeneError
         If the cells cannot be used; see `cartogene.errors`.
     """
-    if not (depth_mult > 0 and math.isfinite(depth_mult)):
-        raise ConfigError(f"depth_mult: found {depth_mult}, expected a number above 0")
+    if not (isinstance(depth_mult, Real) and depth_mult > 0 and math.isfinite(depth_mult)):
+        raise ConfigError(f"depth_mult: found {depth_mult!r}, expected a number above 0")
     cells = shelve(adata, checkpoint)
+    if float(cells.depth.max()) * float(depth_mult) > MOST:
+        raise ConfigError(f"depth_mult: found {depth_mult}, expected less: depths become too large to be numbers")
     chosen = genes_of(cells, genes)
     values = np.zeros((len(cells), len(chosen)), np.float32)
 
-    def deeper(_: slice, batch: CellBatch) -> CellOutputs:
+    def deeper(_: slice, batch: CellBatch, watch: Watch | None) -> CellOutputs:
         asked_for = replace(batch, depth=batch.depth * depth_mult, total=batch.total * depth_mult)
-        outputs: CellOutputs = checkpoint.model(asked_for)
+        outputs: CellOutputs = checkpoint.model(asked_for, watch)
         return outputs
 
     for rows, _, outputs in forward(checkpoint, cells, runtime, genes=chosen, run=deeper, advance=advance):
@@ -140,10 +146,12 @@ def genes_of(cells: Collection, genes: int | Sequence[str]) -> NDArray[np.int32]
     Raises
     ------
     ConfigError
-        If a number is below 1.
+        If a number is below 1, or not whole.
     GeneError
         If a name is not that of such a gene.
     """
+    if isinstance(genes, float | np.floating):
+        raise ConfigError(f"genes: found {genes}, expected a whole number of genes, or names")
     if not isinstance(genes, int | np.integer):
         return asked(genes, cells.vocabulary, measured=np.asarray(cells.panels.all(0)))
     if genes < 1:

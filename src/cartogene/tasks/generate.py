@@ -3,6 +3,7 @@
 Axes: N cells, K genes, D width.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,10 +22,11 @@ from cartogene.genes.vocabulary import Vocabulary
 from cartogene.model.checkpoint import Checkpoint
 from cartogene.model.outputs import CellOutputs
 from cartogene.nn.distributions import Counts, ZeroInflated
+from cartogene.nn.parts import Watch
 from cartogene.runtime import DEFAULT, Runtime
 from cartogene.tasks.apply import Advance, forward, made_by
 from cartogene.tasks.asked import asked
-from cartogene.tasks.denoise import said_of_counts
+from cartogene.tasks.denoise import MOST, said_of_counts
 from cartogene.tasks.embed import Embedding
 from cartogene.tasks.result import sign, spread
 
@@ -141,10 +143,10 @@ def generate(
     means = np.zeros((len(states), len(chosen)), np.float32)
     more: dict[str, NDArray[np.float32]] = {}
 
-    def from_states(rows: slice, batch: CellBatch) -> CellOutputs:
+    def from_states(rows: slice, batch: CellBatch, watch: Watch | None) -> CellOutputs:
         device = batch.genes.device
         of_these = torch.from_numpy(totals[rows]).to(device)
-        return checkpoint.model.generate(replace(batch, total=of_these), states[rows].to(device))
+        return checkpoint.model.generate(replace(batch, total=of_these), states[rows].to(device), watch)
 
     blank = _blank(checkpoint.vocabulary, chosen, totals)
     for rows, _, outputs in forward(checkpoint, blank, runtime, genes=chosen, run=from_states, advance=advance):
@@ -172,38 +174,54 @@ def _taught(checkpoint: Checkpoint) -> str:
 def _states(checkpoint: Checkpoint, cells: Embedding | States) -> NDArray[np.float32]:
     """Put states together, shape (N, tokens, D), after checking that they are those of the model."""
     if isinstance(cells, Embedding):
-        for what in ("model", "vocabulary"):
-            found, wanted = cells.facts.get(what), made_by(checkpoint, DEFAULT)[what]
-            if found not in {None, wanted}:
-                raise ConfigError(
-                    f"cells: found states of the {what} {found!r}, expected {wanted!r}; embed them with it"
-                )
+        _refuse_others(checkpoint, cells)
         cells = cells.tokens
     names, width = checkpoint.model.config.cell_tokens, checkpoint.model.config.width
+    if not isinstance(cells, Mapping):
+        raise ConfigError(
+            f"cells: found {type(cells).__name__}, expected what embed gives of cells, or its tokens; embed them first"
+        )
     if set(cells) != set(names):
         raise ConfigError(
             f"cells: found states of {', '.join(map(repr, cells)) or 'no tokens'}, expected one of each cell token of "
             f"this model: {', '.join(names)}; take the tokens that embed gives"
         )
-    states = [np.asarray(cells[name], np.float32) for name in names]
-    n_cells = len(states[0]) if states[0].ndim else 0
+    states = [_numbers(cells[name], f"cells: the states of {name!r}", np.float32) for name in names]
+    n_cells = Counter(state.shape for state in states).most_common(1)[0][0][:1]  # the odd one out is to be named
     for name, state in zip(names, states, strict=True):
-        if state.shape != (n_cells, width) or not n_cells or not np.isfinite(state).all():
-            wrong = "numbers that are not finite" if state.shape == (n_cells, width) and n_cells else f"{state.shape}"
+        if state.shape != (*n_cells, width) or not state.size:
             raise CellError(
-                f"cells: found {wrong} for the token {name!r}, expected (cells, {width}), as many cells for each token"
+                f"cells: found {state.shape} for the token {name!r}, expected (cells, {width}), as many cells for each "
+                "token"
             )
+        if not np.isfinite(state).all():
+            raise CellError(f"cells: found numbers that are not finite for the token {name!r}, expected finite ones")
     return np.stack(states, 1)
 
 
+def _refuse_others(checkpoint: Checkpoint, cells: Embedding) -> None:
+    """Refuse states that another model gave."""
+    for what in ("model", "vocabulary"):
+        found, wanted = cells.facts.get(what), made_by(checkpoint, DEFAULT)[what]
+        if found not in {None, wanted}:
+            raise ConfigError(f"cells: found states of the {what} {found!r}, expected {wanted!r}; embed them with it")
+
+
+def _numbers(values: ArrayLike, what: str, dtype: type[np.floating[Any]]) -> NDArray[Any]:
+    try:
+        return np.asarray(values, dtype)
+    except (TypeError, ValueError) as error:
+        raise CellError(f"{what}: found {type(values).__name__} that is no array of numbers, expected one") from error
+
+
 def _totals(total: ArrayLike, n_cells: int) -> NDArray[np.float32]:
-    found = np.asarray(total, np.float32)
-    if found.shape not in {(), (n_cells,)} or not np.isfinite(found).all() or (found < 0).any():
-        raise CellError(
-            f"total: found {total!r}, expected one number of counts, or one for each of the {n_cells} cells, none "
-            "below 0"
-        )
-    return np.broadcast_to(found, n_cells).copy()
+    found = _numbers(total, "total", np.float64)
+    expected = f"expected one number of counts, or one for each of the {n_cells} cells, none below 0"
+    if found.shape not in {(), (n_cells,)}:
+        raise CellError(f"total: found numbers of shape {found.shape}, {expected}")
+    if (wrong := found[~((found >= 0) & (found <= MOST))]).size:
+        raise CellError(f"total: found {wrong[0]}, {expected}, all finite")
+    return np.broadcast_to(found, n_cells).astype(np.float32)
 
 
 def _blank(vocabulary: Vocabulary, genes: NDArray[np.int32], totals: NDArray[np.float32]) -> Collection:

@@ -33,14 +33,20 @@ def sign(adata: AnnData, task: str, n_cells: int, facts: Mapping[str, Any]) -> A
         raise CellError(
             f"result of {task}: found {n_cells} cells, but this AnnData has {adata.n_obs}; write it to its own"
         )
-    adata.uns[UNS] = dict(adata.uns.get(UNS, {})) | {task: record(**facts)}
+    adata.uns[UNS] = known_of(adata) | {task: record(**facts)}
     return adata
+
+
+def known_of(adata: AnnData) -> dict[str, Any]:
+    """Return what Cartogene has put down about these cells; something else that stands there is passed over."""
+    found = adata.uns.get(UNS)
+    return dict(found) if isinstance(found, Mapping) else {}
 
 
 def tabulate(adata: AnnData, key: str, values: NDArray[np.float32], columns: Sequence[str]) -> None:
     """Write a table of the cells into ``obsm[key]``, and what its columns are into ``uns["cartogene"]["columns"]``."""
     adata.obsm[key] = values
-    known = dict(adata.uns.get(UNS, {}))
+    known = known_of(adata)
     adata.uns[UNS] = known | {"columns": dict(known.get("columns", {})) | {key: list(columns)}}
 
 

@@ -19,6 +19,16 @@ FIXED: dict[str, tuple[object, ...]] = {
     "depth_atinput": (True,),
 }
 EMBEDDING = ("cell_type", "disease", "self_reported_ethnicity", "sex")  # whose tokens the published code averages
+KINDS: dict[str, tuple[type, ...]] = {  # what a setting has to be where it is there
+    "genes": (list, dict),
+    "organisms": (list, dict, str),
+    "classes": (list, dict),
+    "label_counts": (dict,),
+    "label_decoders": (dict,),
+    "labels_hierarchy": (dict,),
+    "pred_embedding": (list, str),
+    "zinb": (bool, int),
+}
 Notes = list[str]
 
 
@@ -61,7 +71,8 @@ def told(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], notes: Note
     WeightsError
         If a setting that cannot be guessed is absent, makes no sense, or asks for a part that Cartogene does not have.
     """
-    later = later or "label_counts" in settings
+    _kinds(settings)
+    later = later or "label_counts" in settings or isinstance(settings.get("classes"), list)
     for name, known in (FIXED if later else FIXED | {"prenorm": (True,)}).items():  # later ones do not look at prenorm
         if settings.get(name) is not None and settings[name] not in known:
             raise WeightsError(
@@ -92,14 +103,29 @@ def told(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], notes: Note
 
 
 def called(family: str) -> str:
-    """Return what a label family is called here.
+    """Return what a label family is called here; names in AnnData and torch can have no slash and no dot.
 
     Examples
     --------
     >>> called("cell_type_ontology_term_id")
     'cell_type'
     """
-    return family.removesuffix(SUFFIX)
+    return family.removesuffix(SUFFIX).replace("/", "_").replace(".", "_")
+
+
+def _kinds(settings: Mapping[str, Any]) -> None:
+    """Refuse settings of another kind, and labels of a family that are no mapping of codes."""
+    given = {name: (settings.get(name), kinds) for name, kinds in KINDS.items()}
+    for name in ("label_decoders", "labels_hierarchy"):
+        families = settings[name] if isinstance(settings.get(name), dict) else {}
+        given |= {f"{name}.{family}": (codes, (dict,)) for family, codes in families.items()}
+    for name, (found, kinds) in given.items():
+        if found is not None and not isinstance(found, kinds):
+            expected = " or ".join(kind.__name__ for kind in kinds)
+            raise WeightsError(
+                f"hyper_parameters.{name}: found {found!r}, expected {expected}; take the file that the authors "
+                "published"
+            )
 
 
 def _genes(settings: Mapping[str, Any]) -> Vocabulary:
@@ -146,7 +172,7 @@ def _families(
     settings: Mapping[str, Any], tensors: Mapping[str, Tensor], notes: Notes
 ) -> tuple[tuple[str, ...], dict[str, int]]:
     given, counted = settings.get("classes"), settings.get("label_counts") or {}
-    families = () if isinstance(given, str) else tuple(map(str, given or counted))
+    families = tuple(map(str, given or counted))
     if not families:
         raise WeightsError("hyper_parameters.classes: found none, expected the label families in their order")
     said = {**counted, **given} if isinstance(given, Mapping) else dict(counted)
