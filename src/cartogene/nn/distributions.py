@@ -181,7 +181,7 @@ class Changes(Distribution):
         super().__init__(change.shape, validate_args=False)
 
     @property
-    def probs(self) -> Float[Tensor, "*shape K+1"]:
+    def probs(self) -> Float[Tensor, "*shape _"]:
         """Probability of each class."""
         return self._logs().exp()
 
@@ -213,7 +213,7 @@ class Changes(Distribution):
         way = self.way.argmax(-1)
         return torch.where(self.change >= 0, way + (way >= middle), middle)
 
-    def _logs(self) -> Float[Tensor, "*shape K+1"]:
+    def _logs(self) -> Float[Tensor, "*shape _"]:
         middle = self.way.shape[-1] // 2
         ways = logsigmoid(self.change).unsqueeze(-1) + self.way.log_softmax(-1)
         return torch.cat([ways[..., :middle], logsigmoid(-self.change).unsqueeze(-1), ways[..., middle:]], -1)

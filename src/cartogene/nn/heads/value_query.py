@@ -49,9 +49,7 @@ class ValueQuery(nn.Module):
         of_cells = None if cells is None else _asked(cells, self.values, cell)
         return Values(_asked(genes, self.values, cell), presence, of_cells)
 
-    def _who(
-        self, encoded: tuple[Float[Tensor, "B N D"], ...], identity: Float[Tensor, "B N D"]
-    ) -> Float[Tensor, "B N D"]:
+    def _who(self, encoded: tuple[Float[Tensor, "..."], ...], identity: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Return who is asked about, as it is multiplied with the cell state."""
         who = identity if self.genes is None else encoded[self.genes]
         asked: Tensor = self.query(who.detach() if self.detached else who)
