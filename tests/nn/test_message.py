@@ -7,7 +7,7 @@ import torch
 
 from cartogene.errors import CellError, ConfigError
 from cartogene.nn import message
-from cartogene.nn.edge_features import Distance, Flag, Number
+from cartogene.nn.edge_features import Distance, EdgeFeatures, Flag, Number
 from cartogene.nn.message import Messages
 from cartogene.nn.parts import Context
 
@@ -139,6 +139,17 @@ class TestDropout:
         torch.testing.assert_close(made(states, context), messages()(states, context))
         made.train()
         assert not torch.allclose(made(states, context), made(states, context))
+
+    def test_of_a_number_is_drawn_for_every_edge(self):
+        parts = [Flag.Config(source="rules"), Number.Config(source="moves.r", dropout=0.5)]
+        torch.manual_seed(0)
+        made = EdgeFeatures(parts, width=64)
+        told = {"rules": torch.ones(200, dtype=torch.bool), "moves.r": torch.full((200,), 0.25)}
+        rule, number = made.parts[0].norm(made.parts[0].table.weight)[1], made.parts[1].layers(torch.tensor([[0.25]]))
+        torch.testing.assert_close(made.eval()(told), (rule + number).expand(200, -1))
+        kept = ((made.train()(told) - rule) / number).round(decimals=2)  # 0 or 2 times the number
+        assert set(kept.abs().unique().tolist()) == {0.0, 2.0}
+        assert len(kept.unique(dim=0)) == 200
 
 
 class TestBfloat16:

@@ -1,9 +1,9 @@
 """What an edge is: parts whose vectors are summed (Cell-GraphCompass, edge encoder).
 
 Few edges differ: cells share genes, and most edges have no number at all. So every part says which of its levels each
-edge has, and the vector of each level is worked out once.
+edge has, and the vector of each level is worked out once. What training drops of it, it drops edge by edge.
 
-Axes: E edges, K levels, U kinds of edges, D width.
+Axes: E edges, K levels, D width.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import dropout, embedding
 
 from cartogene.errors import CellError, ConfigError
 from cartogene.settings import Settings
@@ -22,6 +23,8 @@ Levels = tuple[Float[Tensor, "K D"], Int[Tensor, " E"]]
 
 class Flag(nn.Module):
     """Is the edge one of a relation: ``LayerNorm(learned vector)`` for no and for yes."""
+
+    dropout = 0.0
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Settings):
@@ -38,6 +41,8 @@ class Flag(nn.Module):
 
 class Distance(nn.Module):
     """How far apart two genes lie, in steps of either sign, where a relation says so: ``LayerNorm(learned vector)``."""
+
+    dropout = 0.0
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Settings):
@@ -62,7 +67,7 @@ class Distance(nn.Module):
 
 
 class Number(nn.Module):
-    """A number such as a correlation: ``LayerNorm(Linear(ReLU(Linear(x))))``."""
+    """A number such as a correlation: ``Dropout(LayerNorm(Linear(ReLU(Linear(x)))))``."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Settings):
@@ -71,10 +76,8 @@ class Number(nn.Module):
 
     def __init__(self, config: Config, *, width: int):
         super().__init__()
-        self.source = config.source
-        self.layers = nn.Sequential(
-            nn.Linear(1, width), nn.ReLU(), nn.Linear(width, width), nn.LayerNorm(width), nn.Dropout(config.dropout)
-        )
+        self.source, self.dropout = config.source, config.dropout
+        self.layers = nn.Sequential(nn.Linear(1, width), nn.ReLU(), nn.Linear(width, width), nn.LayerNorm(width))
 
     def forward(self, attributes: Attributes) -> Levels:
         values, which = torch.unique(attribute(attributes, self.source).float(), return_inverse=True)
@@ -82,23 +85,36 @@ class Number(nn.Module):
 
 
 class EdgeFeatures(nn.Module):
-    """The sum of the parts, as one vector for each kind of edge that there is, and the kind of every edge."""
+    """The vector of every edge: the sum of the parts."""
 
     def __init__(self, parts: Sequence[Settings], *, width: int):
         super().__init__()
         self.parts = nn.ModuleList(part.build(width=width) for part in parts)
 
-    def forward(self, attributes: Attributes) -> tuple[Float[Tensor, "U D"], Int[Tensor, " E"]]:
-        found: list[Levels] = [part(attributes) for part in self.parts]
-        joint, step = torch.zeros_like(found[0][1]), 1
-        for levels, which in found:
-            joint, step = joint + step * which, step * len(levels)
-        kinds, kind = torch.unique(joint, return_inverse=True)
-        vectors = []
-        for levels, _ in found:
-            vectors.append(nn.functional.embedding(kinds % len(levels), levels))
-            kinds = kinds // len(levels)
-        return torch.stack(vectors).sum(0), kind
+    def forward(self, attributes: Attributes) -> Float[Tensor, "E D"]:
+        together: list[tuple[Tensor, Tensor]] = []  # levels, as many as each part has, and which
+        alone: list[Tensor] = []
+        for part in self.parts:
+            levels, which = part(attributes)
+            if self.training and part.dropout:
+                alone.append(dropout(embedding(which, levels), part.dropout))  # type: ignore[arg-type]
+            else:
+                together.append((levels, which))
+        every = [*alone, _summed(together)] if together else alone
+        return sum(every[1:], start=every[0])
+
+
+def _summed(parts: Sequence[tuple[Tensor, Tensor]]) -> Float[Tensor, "E D"]:
+    """Return the sum of some parts for every edge, worked out once for each kind of edge that there is."""
+    joint, step = torch.zeros_like(parts[0][1]), 1
+    for levels, which in parts:
+        joint, step = joint + step * which, step * len(levels)
+    kinds, kind = torch.unique(joint, return_inverse=True)
+    vectors = []
+    for levels, _ in parts:
+        vectors.append(embedding(kinds % len(levels), levels))
+        kinds = kinds // len(levels)
+    return embedding(kind, torch.stack(vectors).sum(0))
 
 
 def attribute(attributes: Attributes, name: str) -> Tensor:
