@@ -111,7 +111,7 @@ class TestCoexpression:
             assert set(asked.key) <= set(found.key)
             assert dense(found)[dense(found) != 0] == pytest.approx(expected(values)[dense(found) != 0], abs=5e-6)
             below = ~found.attributes["linked"]
-            assert set(found.key[below]) <= {*asked.key, *(np.int64(b) * 41 + a for a, b in ends.T)}
+            assert set(found.key[below]) <= set(asked.key)  # 4 was asked about 30, and 30 about nothing
             own = (found.regulator == 3) & (found.target == 3)
             assert found.attributes["correlation"][own].tolist() == [0]
 

@@ -59,7 +59,8 @@ def coexpression(
 
     Returns
     -------
-    Edges both ways, no gene with itself (unless `also` has it, with r = 0). Weight abs(r), sign of r; attributes
+    Edges both ways, those of `also` that are not above the threshold as they are there; no gene with itself, unless
+    `also` has it, with r = 0. Weight abs(r), sign of r; attributes
     ``correlation`` (float32) and ``linked`` (bool): whether the threshold is passed. A gene whose values are constant
     correlates with nothing: r = 0.
 
@@ -102,7 +103,7 @@ def coexpression(
         found.append(_of_rows(rows, first, position[columns], column, threshold, also))
         del rows  # before there is memory for more
     facts = {"relation": "coexpression", "threshold": threshold, "cells": n_cells, "genes": len(columns)}
-    return _both_ways(found, vocabulary, facts)
+    return _both_ways(found, vocabulary, facts, also)
 
 
 def of_matrix(
@@ -257,13 +258,17 @@ def _both_ways(
     found: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], NDArray[np.bool_]]],
     vocabulary: Vocabulary,
     facts: dict[str, Any],
+    also: GeneGraph | None,
 ) -> GeneGraph:
-    """Make the graph of all pairs, each in both directions."""
+    """Make the graph of all pairs: in both directions where they are linked, else in those that are asked for."""
     a, b, r, linked = (np.concatenate(part) for part in zip(*found, strict=True))
     back = np.flatnonzero(a != b)
     regulator, target = np.concatenate([a, b[back]]), np.concatenate([b, a[back]])
     r, linked = np.concatenate([r, r[back]]), np.concatenate([linked, linked[back]])
-    return _graph(regulator, target, r, linked, vocabulary, facts)
+    graph = _graph(regulator, target, r, linked, vocabulary, facts)
+    if also is None:
+        return graph
+    return graph.take(np.flatnonzero(graph.attributes["linked"] | np.isin(graph.key, also.key)))
 
 
 def _columns(position: NDArray[np.int32], vocabulary: Vocabulary, also: GeneGraph | None) -> NDArray[np.int32]:
