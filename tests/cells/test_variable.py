@@ -39,6 +39,15 @@ def test_the_order_of_cells_and_names_of_studies_do_not_matter():
     assert (variable(sp.csr_array(counts[order]), 40, study=7 - study[order]) == found).all()
 
 
+def test_of_genes_with_the_same_counts_the_first_come_first_in_any_order_of_cells():
+    rng, kinds = np.random.default_rng(0), np.zeros((3, 40), np.float32)
+    kinds[:, :5] = [[1, 1, 1, 2, 2], [1, 1, 0, 5, 0], [3, 3, 3, 3, 7]]
+    counts = rng.permuted(np.repeat(kinds, 100, axis=0), axis=1).T
+    found = variable(sp.csr_array(counts), 150)
+    assert found.tolist() == list(range(100, 250))
+    assert (variable(sp.csr_array(counts[rng.permutation(40)]), 150) == found).all()
+
+
 def test_genes_that_do_not_vary_are_left_out_though_more_are_asked_for():
     counts = tissue()
     counts[:, 100:] = 2
@@ -61,3 +70,47 @@ def test_cells_in_which_nothing_varies_are_refused(counts):
 def test_none_to_choose_is_refused():
     with pytest.raises(ConfigError, match="genes: found 0"):
         variable(sp.csr_array(tissue()), 0)
+
+
+class TestCellRanger:
+    @pytest.fixture
+    def logged(self):
+        counts = tissue()
+        return sp.csr_array(np.log1p(counts / counts.sum(1, keepdims=True) * 1e4))
+
+    def test_chooses_as_scanpy_does(self, logged):
+        import anndata
+        import scanpy
+
+        study = np.arange(300) % 3
+        cells = anndata.AnnData(sp.csr_matrix(logged))
+        cells.obs_names, cells.obs["batch"] = [f"{row}" for row in range(300)], study.astype(str)
+        for own, key in ((study, "batch"), (None, None)):
+            scanpy.pp.highly_variable_genes(cells, n_top_genes=40, flavor="cell_ranger", batch_key=key)
+            found = variable(logged, 40, study=own, flavour="cell_ranger")
+            assert found.tolist() == np.flatnonzero(cells.var["highly_variable"]).tolist()
+
+    def test_finds_genes_that_were_planted(self, logged):
+        assert len(np.intersect1d(variable(logged, 30, flavour="cell_ranger"), PLANTED)) >= 20
+
+    def test_studies_and_genes_in_which_nothing_varies_say_nothing(self, logged):
+        wider = sp.csr_array(sp.hstack([np.full((300, 5), 2.0), logged], format="csr"))
+        more = sp.csr_array(sp.vstack([wider, wider[:1], wider[:1] * 0], format="csr"))
+        study = np.repeat([0, 1, 2], [300, 1, 1])
+        found = variable(more, 30, study=study, flavour="cell_ranger")
+        assert (found - 5).tolist() == variable(logged, 30, flavour="cell_ranger").tolist()
+
+    def test_no_more_are_found_than_vary(self, logged):
+        few = logged.toarray()
+        few[:, 30:] = 0
+        assert variable(sp.csr_array(few), 40, flavour="cell_ranger").tolist() == list(range(30))
+
+    def test_none_that_varies_is_refused(self):
+        with pytest.raises(CellError, match="found no gene that varies"):
+            variable(sp.csr_array(np.ones((5, 4))), 3, flavour="cell_ranger")
+
+    def test_too_few_genes_of_different_means_are_refused(self):
+        counts = np.zeros((40, 30))
+        counts[::2] = 1
+        with pytest.raises(CellError, match="use seurat_v3"):
+            variable(sp.csr_array(counts), 3, flavour="cell_ranger")

@@ -160,7 +160,7 @@ def thin(
     seed: int = 0,
     cells: Sequence[int] | None = None,
 ) -> CellEdges:
-    """Draw some edges of each cell at random, as Cell-GraphCompass does in training; not for inference.
+    """Draw some edges of each cell at random, as Cell-GraphCompass does in training and after it.
 
     A cell is thinned where both its edges and its edges with a weight outnumber ``per_node * nodes``. Then it keeps the
     edges in `kept`, and as many again as ``per_node * nodes``, drawn without replacement with probabilities in

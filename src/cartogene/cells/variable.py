@@ -3,6 +3,8 @@
 Axes: N cells, G genes.
 """
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -10,23 +12,34 @@ from scipy import sparse
 from cartogene.errors import CellError, ConfigError
 
 SPAN = 0.3  # share of the genes that a place of the curve is drawn from
+Flavour = Literal["seurat_v3", "cell_ranger"]
+ADVICE = "give more cells, or say which genes to show"
 PLACES = 256  # at which the curve is worked out; between them it is straight
 
 
-def variable(counts: sparse.csr_array, n_genes: int, *, study: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+def variable(
+    counts: sparse.csr_array,
+    n_genes: int,
+    *,
+    study: NDArray[np.int64] | None = None,
+    flavour: Flavour = "seurat_v3",
+) -> NDArray[np.int64]:
     """Choose the most variable genes: those with the highest median rank over the studies.
 
     In each study a curve is drawn through log variance against log mean; counts are standardised by the variance that
-    the curve expects, large ones are cut off, and genes are ranked by the variance that remains.
+    the curve expects, large ones are cut off, and genes are ranked by the variance that remains. With ``cell_ranger``
+    scanpy ranks them by dispersion among genes of a like mean, and those come first that are variable in most studies.
 
     Parameters
     ----------
     counts
-        Shape (N, G), raw.
+        Shape (N, G), raw; for ``cell_ranger`` their logarithms after scaling.
     n_genes
         How many; all that vary if there are fewer.
     study
         Shape (N,): code of the study, or batch, of each cell; None: all of one.
+    flavour
+        Which of the two; the second is what the authors of Cell-GraphCompass use where cells come as logarithms.
 
     Returns
     -------
@@ -43,13 +56,16 @@ def variable(counts: sparse.csr_array, n_genes: int, *, study: NDArray[np.int64]
     ----------
     Stuart et al. (2019). Cell 177, 1888-1902 (method vst); ranks over batches as in scanpy's ``seurat_v3``. The
     curve is worked out directly, not on a tree of vertices: of genes that are nearly alike others may be chosen.
+    Zheng et al. (2017). Nature Communications 8, 14049 (``cell_ranger``).
     """
     if n_genes < 1:
         raise ConfigError(f"genes: found {n_genes}, expected at least 1")
     codes = np.zeros(counts.shape[0], np.int64) if study is None else study
+    if flavour == "cell_ranger":
+        return _dispersed(counts, n_genes, codes)
     every = [_standard_variance(sparse.csr_array(counts[codes == code])) for code in np.unique(codes)]
     if not (spread := [variance for variance in every if variance.any()]):
-        raise CellError(f"cells: found no gene that varies in {counts.shape[0]} cells, expected some; give more cells")
+        raise CellError(f"cells: found no gene that varies in {counts.shape[0]} cells, expected some; {ADVICE}")
     rank = np.array([np.argsort(np.argsort(-variance, kind="stable"), kind="stable") for variance in spread], float)
     rank[rank >= n_genes] = np.nan
     among = np.isfinite(rank).sum(0)
@@ -58,6 +74,42 @@ def variable(counts: sparse.csr_array, n_genes: int, *, study: NDArray[np.int64]
     order = np.lexsort((-among, median))[:n_genes]
     varies = np.any(np.array(spread) > 0, axis=0)
     return np.sort(order[np.isfinite(median[order]) & varies[order]])
+
+
+def _dispersed(logged: sparse.csr_array, n_genes: int, study: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Choose genes by their dispersion with scanpy, leaving out studies and genes in which nothing varies."""
+    import scanpy
+    from anndata import AnnData
+
+    varies, kept = np.zeros(logged.shape[1], bool), np.zeros(len(study), bool)
+    for code in np.unique(study):
+        own = sparse.csr_array(logged[study == code])
+        spread = _range(own) > 0
+        varies |= spread
+        kept[study == code] = spread.any()
+    columns = np.flatnonzero(varies)
+    if not len(columns):
+        raise CellError(f"cells: found no gene that varies in {len(study)} cells, expected some; {ADVICE}")
+    if len(columns) <= n_genes:
+        return columns
+    cells = AnnData(sparse.csr_matrix(logged[kept][:, columns]))
+    cells.obs_names, cells.obs["study"] = [f"{row}" for row in range(len(cells))], study[kept].astype(str)
+    try:
+        found = scanpy.pp.highly_variable_genes(
+            cells, n_top_genes=n_genes, flavor="cell_ranger", batch_key="study", inplace=False
+        )
+    except ValueError as error:
+        raise CellError(
+            f"variable: found {len(columns)} genes whose means cannot be cut into twenty bins ({error}), expected more "
+            "genes, or more different ones; use seurat_v3"
+        ) from error
+    chosen: NDArray[np.int64] = columns[found["highly_variable"].to_numpy()]
+    return chosen
+
+
+def _range(values: sparse.csr_array) -> NDArray[np.float64]:
+    """Return the highest less the lowest value of each gene."""
+    return np.asarray((values.max(axis=0) - values.min(axis=0)).toarray(), np.float64).ravel()
 
 
 def _standard_variance(counts: sparse.csr_array) -> NDArray[np.float64]:
@@ -77,7 +129,8 @@ def _standard_variance(counts: sparse.csr_array) -> NDArray[np.float64]:
     values.data = np.minimum(values.data, most[values.indices])
     total, squares = (np.asarray(part.sum(0)).ravel()[varies] for part in (values, values.power(2)))
     centred = n_cells * mean[varies] ** 2 + squares - 2 * total * mean[varies]
-    found[varies] = np.maximum(centred, 0) / ((n_cells - 1) * expected)
+    exact = np.maximum(centred, 0) / ((n_cells - 1) * expected)
+    found[varies] = exact.astype(np.float32)  # sums in another order leave genes equal that are
     return found
 
 
