@@ -83,6 +83,31 @@ class TestCellGraphCompass:
         assert load(out).seen.bins == 51
         assert load(out).vocabulary.symbols == tuple(genes)
 
+    @pytest.mark.parametrize(("which", "more"), [(None, 0), ("model", 0), ("ema", 1)])
+    def test_either_set_of_weights_can_be_had(self, cartogene, authors, tmp_path, which, more):
+        weights = authors.weights(9)
+        average = {name: value + 1 for name, value in weights.items()}
+        torch.save({"model": weights, "ema": {"params": average}}, tmp_path / "w.pt")
+        vocab, out = authors.vocabulary_file(tmp_path / "vocab.json", list("ABCDEF")), tmp_path / "c.safetensors"
+        chosen = () if which is None else ("--weights", which)
+        done = cartogene("convert", "cgcompass", tmp_path / "w.pt", "--vocab", vocab, *chosen, "--out", out)
+        assert done.exit_code == 0, done.stderr
+        assert f"that of {which or 'model'} is taken" in done.stderr
+        table = load(out).model.genes[0].table.weight
+        assert torch.equal(table[1:7], weights["model.gene_encoder.embedding.weight"][3:] + more)
+
+    def test_a_set_of_weights_of_another_name_is_refused(self, cartogene, tmp_path):
+        call = (
+            "convert",
+            "cgcompass",
+            tmp_path / "w.pt",
+            "--vocab",
+            tmp_path / "v",
+            "--out",
+            tmp_path / "c.safetensors",
+        )
+        assert "'model'" in cartogene(*call, "--weights", "average").stderr
+
     def test_without_vocabulary_or_folder_it_refuses_and_leaves_nothing(self, cartogene, authors, tmp_path):
         torch.save(authors.weights(9), tmp_path / "w.pt")
         vocab, out = authors.vocabulary_file(tmp_path / "vocab.json", list("ABCDEF")), tmp_path / "c.safetensors"

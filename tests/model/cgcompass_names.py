@@ -213,7 +213,7 @@ def looks(made: CellModel):
         if isinstance(mixer, TokenNorm):
             yield mixer, lambda _, given, out: {"encoder_sum": given, "after_bn": out}
         elif isinstance(mixer, Messages):
-            yield mixer.edges, lambda _, __, out: {"edge_enc": out[0][out[1]]}
+            yield mixer.edges, lambda _, __, out: {"edge_enc": out}
             for part, name in zip(mixer.edges.parts, ("tftg", "corr", "chrom"), strict=True):
                 yield part, lambda _, __, out, name=name: {f"edge_{name}": out[0][out[1]]}
             for n, layer in enumerate(mixer.layers):

@@ -15,6 +15,7 @@ FIXTURES = Path(__file__).resolve().parents[3] / "shared" / "fixtures" / "cgcomp
 SETTINGS = json.loads((FIXTURES / "index_model.json").read_text()) if (FIXTURES / "index_model.json").exists() else {}
 ABSENT = [pytest.param("", marks=pytest.mark.skip("no Cell-GraphCompass fixtures here"))]
 LOOSE = 5e-6  # relative to the largest number of a tensor, between two forwards of our own
+HEADS = 2e-2  # in bfloat16: of the largest number that a head says
 TEXT = 6  # numbers per gene in a made-up table of texts
 
 
@@ -315,3 +316,18 @@ class TestBfloat16:
                 state = found[name].float().reshape(value.shape)
                 assert torch.cosine_similarity(state, value, dim=-1).min() >= 0.999, name
                 assert found[name].dtype == torch.float32, name
+
+    def test_gives_nearly_what_the_heads_say(self, fixture):
+        with torch.no_grad():
+            exact = fixture.model(fixture.batch).heads
+            with torch.autocast("cpu", torch.bfloat16):
+                rounded = fixture.model(fixture.batch).heads
+        assert exact.keys() == rounded.keys()
+        far = {}
+        for name, head in exact.items():
+            for part in ("expected", "presence", "cells", "logits", "change", "way"):
+                value, near = getattr(head, part, None), getattr(rounded[name], part, None)
+                if isinstance(value, torch.Tensor):
+                    far[f"{name}.{part}"] = apart(near.float(), value)
+        assert far or not exact
+        assert {part: by for part, by in far.items() if by > HEADS} == {}

@@ -23,7 +23,6 @@ from cartogene.model.convert.cgcompass import convert
 from cartogene.model.convert.verify import verify
 from cartogene.nn.distributions import Changes, Leaves, Values
 from cartogene.nn.message import Messages
-from cartogene.nn.pool import Pool
 from cartogene.nn.post_norm import PostNorm
 
 FIXTURES = Path(__file__).resolve().parents[3] / "shared" / "fixtures" / "cgcompass"
@@ -197,16 +196,6 @@ class TestLayouts:
         assert not found.relations
         assert not found.labels
         assert len(found.model.genes) == len(found.model.mixers) - 1 == 1
-
-    def test_averaged_states_are_read_where_the_arguments_say_so(self, folder, weights):
-        for style in ("avg-pool", "w-pool"):
-            torch.save({"model": weights, "args": Namespace(nhead=4, cell_emb_style=style)}, folder / "w.pt")
-            if style == "w-pool":
-                with pytest.raises(WeightsError, match="cell_emb_style: found 'w-pool'"):
-                    convert(folder / "w.pt", folder / "vocab.json", folder)
-            else:
-                config = convert(folder / "w.pt", folder / "vocab.json", folder).model.config
-                assert isinstance(config.mixers[-1], Pool.Config)
 
 
 def neighbour_texts(folder, n_rows) -> np.ndarray:

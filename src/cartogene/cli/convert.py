@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -43,6 +43,10 @@ def cgcompass(
         int | None,
         typer.Option("--heads", help="Of attention, where the file does not say; else 8.", show_default=False),
     ] = None,
+    which: Annotated[
+        Literal["model", "ema"] | None,
+        typer.Option("--weights", help="Of a file with two sets; else model.", show_default=False),
+    ] = None,
     verify: Verify = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -53,7 +57,7 @@ def cgcompass(
     _writable(out, overwrite)
     if knowledge is not None and not knowledge.is_dir():
         raise FileError(f"{knowledge}: found no such folder, expected that of the authors' files; check the path")
-    found = converted(weights, vocab, knowledge, heads=heads)
+    found = converted(weights, vocab, knowledge, heads=heads, weights=which)
     checkpoint = Checkpoint(
         found.model,
         found.vocabulary,

@@ -73,6 +73,9 @@ def texts(path: Path, n_rows: int) -> NDArray[np.float32]:
         numbers, vectors = recorded.series(recorded.read(path))
         rows = np.asarray(numbers, dtype=np.int64)
         stacked = np.stack([np.asarray(vector, dtype=np.float32) for vector in vectors])
+        stacked = (
+            stacked[:, 0] if stacked.ndim == 3 and stacked.shape[1] == 1 else stacked
+        )  # vectors lying in a row each
     except (ValueError, TypeError) as error:
         if isinstance(error, WeightsError):
             raise WeightsError(f"{path}: {_bare(error, path)}") from error
@@ -119,10 +122,12 @@ def relation(path: Path, genes: Vocabulary, name: str) -> GeneGraph:
 
 def _edges(content: Any, genes: Vocabulary) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[str, NDArray[Any]]]:
     """Return the positions of both ends of each edge, 0 where the vocabulary lacks the gene, and what edges are."""
-    if not isinstance(content, tuple) or len(content) < 3:
+    if not isinstance(content, (tuple, list)) or len(content) < 3:
         raise WeightsError(f"found {type(content).__name__}, expected a graph, and the names of its nodes both ways")
     source, target, attributes = recorded.graph(content[0])
-    names, nodes = recorded.series(content[1])
+    names, nodes = (np.asarray(part.tolist()) for part in recorded.series(content[1]))
+    if names.dtype.kind in "iu":  # names by number: the two may stand the other way round
+        names, nodes = nodes, names
     if (
         nodes.dtype.kind not in "iu"
         or not len(nodes)

@@ -1,7 +1,7 @@
 """Cell-GraphCompass: published weights become the same model here, with the authors' genes, texts and graphs.
 
-The weights lie alone, under ``model``, or under ``ema`` and ``params``. What they do not tell, the number of attention
-heads, is taken from the arguments of the training where they are in the file.
+What the weights do not tell, such as the number of attention heads, is taken from the arguments of the training where
+they are in the file.
 """
 
 from argparse import Namespace
@@ -26,13 +26,13 @@ from cartogene.model.convert import authors
 from cartogene.model.convert import compass_names as names
 from cartogene.model.convert.compared import Notes, Shape, compare
 from cartogene.model.convert.compass_shapes import FAMILY, Found
+from cartogene.model.convert.compass_weights import KIND, Which, tensors
 from cartogene.model.convert.lightning import content_of, plain
 from cartogene.model.convert.stand_ins import relations
 from cartogene.nn.encoders.features import Features
 from cartogene.nn.message import Messages
 from cartogene.provenance import file_hash
 
-KIND = "file of weights of Cell-GraphCompass"
 LICENCE = "not stated: neither the weights (Zenodo 14650474) nor the code have a licence"
 
 
@@ -50,7 +50,12 @@ class Converted:
 
 
 def convert(
-    path: str | Path, vocabulary: str | Path, knowledge: str | Path | None = None, *, heads: int | None = None
+    path: str | Path,
+    vocabulary: str | Path,
+    knowledge: str | Path | None = None,
+    *,
+    heads: int | None = None,
+    weights: Which | None = None,
 ) -> Converted:
     """Read published weights of Cell-GraphCompass.
 
@@ -65,6 +70,8 @@ def convert(
         are made anew, as far as our own sources go, and the notes of the card say so.
     heads
         Of attention; None: what the arguments in the file say, else 8.
+    weights
+        Of a file with ``model`` and its moving average under ``ema``: which one. None: ``model``, where it is there.
 
     Raises
     ------
@@ -78,8 +85,8 @@ def convert(
     content = content_of(path, KIND, (Namespace,))
     genes, notes = authors.vocabulary(vocabulary), Notes()
     try:
-        tensors, fast = _tensors(content, notes)
-        found = Found(tensors, _arguments(content), genes, notes, fast)
+        held, fast = tensors(content, weights, notes)
+        found = Found(held, _arguments(content), genes, notes, fast)
         config = found.config(heads)
         model, aside = _model(found, config, Path(knowledge) if knowledge else None)
     except CartogeneError as error:
@@ -95,38 +102,9 @@ def convert(
         "left_aside": aside,
         "notes": notes,
     }
-    seen = Seen(bins=51 if config.perturbed is None else None)
+    seen = found.seen()
     shown = Select(expressed=seen.genes, unexpressed=0)
     return Converted(model.eval(), genes, found.labels(), shown, seen, graphs, card)
-
-
-def _tensors(content: Mapping[str, Any], notes: Notes) -> tuple[dict[str, Tensor], bool]:
-    """Return the weights by their bare names, wherever they lie in the file, and whether attention is the fast one."""
-    moving = content.get("ema")
-    places = [
-        ("model", content.get("model")),
-        ("ema.params", moving.get("params") if isinstance(moving, Mapping) else None),
-        ("the file", content),
-    ]
-    home, held = next(
-        ((name, place) for name, place in places if isinstance(place, Mapping) and _weights(place)), ("", {})
-    )
-    if not held:
-        found = ", ".join(map(str, content)) or "nothing"
-        raise WeightsError(f"found {found}, expected tensors, alone or under model or ema.params; take a {KIND}")
-    if home == "model" and isinstance(places[1][1], Mapping):
-        notes.append("of the two sets of weights in the file, model and ema.params, the first one is taken")
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in held.items():
-        bare = names.one_way(names.bare(str(name)))
-        if bare in tensors:
-            raise WeightsError(f"tensor {name}: found {bare} twice, expected one; take a {KIND}")
-        tensors[bare] = tensor
-    return tensors, not any(str(name).endswith("in_proj_weight") for name in held)
-
-
-def _weights(place: Mapping[Any, Any]) -> bool:
-    return bool(place) and all(isinstance(value, Tensor) for value in place.values())
 
 
 def _arguments(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from cartogene.cells.seen import Seen
 from cartogene.errors import WeightsError
 from cartogene.genes.vocabulary import Vocabulary
 from cartogene.knowledge.ontology import Hierarchy
@@ -27,8 +28,9 @@ from cartogene.nn.pool import Pool
 from cartogene.nn.post_norm import PostNorm
 from cartogene.nn.token_norm import TokenNorm
 
-HEADS, DROPOUT = 8, 0.2  # of the published training
+HEADS, DROPOUT, EDGES_PER_NODE = 8, 0.2, 4  # of the published training
 FAMILY = "cell_type"
+POOLS = {"cls": (), "avg-pool": (Pool.Config(over="places"),), "w-pool": (Pool.Config(over="values"),)}
 PERTURBED: dict[tuple[int, int], Literal["three", "five"]] = {(1, 1): "three", (1, 4): "five"}
 
 
@@ -65,7 +67,7 @@ class Found:
             heads=self.attention_heads(heads, width),
             messages=self.last(names.GRAPH) + 1,
             text=self.rows(f"{names.TEXTS}layer.weight", 1) or None,
-            dropout=float(self.arguments.get("dropout", DROPOUT)),
+            dropout=self.dropout(),
             studies=self.rows(f"{names.STUDIES}embedding.weight") or None,
             perturbed=self.perturbed(),
         )
@@ -80,6 +82,25 @@ class Found:
         if not isinstance(found, int) or found < 1 or width % found:
             raise WeightsError(f"heads: found {found!r}, expected a divisor of the width {width}; give --heads")
         return found
+
+    def dropout(self) -> float:
+        """Return the share that training drops."""
+        found = self.arguments.get("dropout")
+        if found is None:
+            return DROPOUT
+        if isinstance(found, bool) or not isinstance(found, (int, float)) or not 0 <= found < 1:
+            raise WeightsError(f"args.dropout: found {found!r}, expected a share from 0 to 1; nothing else is read")
+        return float(found)
+
+    def seen(self) -> Seen:
+        """Return how cells are shown: perturbed ones as logarithms; others had a token, and a place for each gene."""
+        if names.PERTURBED in self.tensors:
+            return Seen(bins=None)
+        length = self.arguments.get("seq_max_len")
+        if isinstance(length, int) and length - 1 > 1:
+            self.notes.append(f"genes of a cell: {length - 1:,}, as seq_max_len in the file says")
+            return Seen(genes=length - 1, edges_per_node=EDGES_PER_NODE)
+        return Seen(edges_per_node=EDGES_PER_NODE)
 
     def perturbed(self) -> Literal["values", "three", "five"] | None:
         """Return what is said of perturbed cells, None for a model of cells."""
@@ -105,10 +126,20 @@ class Found:
                 found.append(replace(mixer, hidden=hidden, padding_hears=not self.fast))
             elif not isinstance(mixer, TokenNorm.Config) or f"{names.NORM}running_mean" in self.tensors:
                 found.append(mixer)
-        style = self.arguments.get("cell_emb_style", "cls")
-        if style not in {"cls", "avg-pool"}:
-            raise WeightsError(f"args.cell_emb_style: found {style!r}, expected cls or avg-pool; nothing else is read")
-        return (*found, Pool.Config(over="places")) if style == "avg-pool" else tuple(found)
+        return (*found, *self.pool())
+
+    def pool(self) -> tuple[Pool.Config, ...]:
+        """Return what stands for a cell in place of its token, where the arguments say so."""
+        style = self.arguments.get("cell_emb_style") or "cls"
+        if self.arguments.get("pre_norm"):
+            raise WeightsError("args.pre_norm: found True, expected layer norm behind attention; nothing else is read")
+        if style not in POOLS:
+            raise WeightsError(
+                f"args.cell_emb_style: found {style!r}, expected {', '.join(POOLS)}; nothing else is read"
+            )
+        if style == "w-pool":
+            self.notes.append("w-pool: taken as gene states weighed by their values, padding and hidden ones left out")
+        return POOLS[style]
 
     def heads(self, config: CellModel.Config) -> tuple[Any, ...]:
         """Return the heads that the file has weights of."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from cartogene.errors import FileError, WeightsError
+from cartogene.model.convert.packed import packed
 
 KIND = "checkpoint of Lightning"
 NESTED = ("init_args", "dict_kwargs", "kwargs")  # where Lightning's command line put arguments for a while (2.3)
@@ -127,6 +128,8 @@ def content_of(path: Path, kind: str, also: tuple[type, ...] = ()) -> Mapping[st
                 f"{path}: found a tar file, as torch wrote them at first, expected a {kind}; load it with the "
                 "torch that wrote it, and save it with a later one"
             ) from error
+        if other := packed(path):
+            raise WeightsError(f"{path}: found {other}, expected a {kind}; unpack or fetch it") from error
         if wanted := _wanted(path, str(error)):
             raise WeightsError(
                 f"{path}: wants {wanted} to be run while it is read, expected tensors and plain data; a file that "

@@ -6,7 +6,7 @@ none is made: neither package is asked. Anything else is refused.
 
 import io
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from pickle import Unpickler
 from typing import Any
@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from cartogene.errors import FileError, WeightsError
+from cartogene.model.convert.packed import packed
 
-RECORDED = ("pandas", "dgl")  # packages whose objects are recorded
+RECORDED = ("pandas", "dgl", "networkx")  # packages whose objects are recorded; DGL keeps graphs of kinds in the last
 SCALAR: Any = np.float64(0).__reduce__()[0]  # makes a number of numpy
 
 
@@ -25,10 +26,11 @@ class Recorded:
     """What a file says of an object that is not made here."""
 
     name = ""  # of its class or function, with its module
+    args: tuple[Any, ...] = ()
+    state: Any = None
 
-    def __init__(self, *args: Any, **named: Any):
-        self.args, self.named = args, named
-        self.state: Any = None
+    def __init__(self, *args: Any, **_: Any):
+        self.args = args
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
@@ -53,6 +55,10 @@ def read(path: str | Path) -> Any:
     except (WeightsError, MemoryError) as error:
         raise type(error)(f"{path}: {error}") from error
     except Exception as error:  # a damaged file can fail anywhere in the reader
+        if other := packed(path):
+            raise WeightsError(
+                f"{path}: found {other}, expected one of Python's objects; unpack or fetch it"
+            ) from error
         kind, said = type(error).__name__, str(error)
         reason = kind if "weights_only" in said else f"{kind}: {said}"  # torch's advice is to read the file unsafely
         raise WeightsError(f"{path}: damaged, or of another kind ({reason}); fetch it again") from error
@@ -145,13 +151,15 @@ def _of_storage(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[
 
 
 def series(thing: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return index and values of a Series of pandas, shape (N,) each.
+    """Return index and values of a Series of pandas, or of a dict, shape (N,) each.
 
     Raises
     ------
     WeightsError
         If it is none, or its values are in a form that later releases of pandas have.
     """
+    if isinstance(thing, Mapping):
+        return _objects(thing), _objects(thing.values())
     state = getattr(thing, "state", None)
     blocks = getattr(state.get("_mgr", state.get("_data")), "state", None) if isinstance(state, Mapping) else None
     if not isinstance(blocks, tuple) or len(blocks) < 2:
@@ -169,6 +177,14 @@ def series(thing: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     if len(names) != len(values):
         raise WeightsError(f"Series: found {len(names)} names and {len(values)} values, expected as many of each")
     return names, values
+
+
+def _objects(things: Iterable[Any]) -> NDArray[Any]:
+    """Return an array of objects, of one axis whatever they are."""
+    held = list(things)
+    found = np.empty(len(held), object)
+    found[:] = held
+    return found
 
 
 def graph(thing: Any) -> tuple[NDArray[Any], NDArray[Any], dict[str, NDArray[Any]]]:
@@ -199,15 +215,22 @@ def graph(thing: Any) -> tuple[NDArray[Any], NDArray[Any], dict[str, NDArray[Any
         source = np.repeat(np.arange(len(first) - 1), np.diff(first))
         if len(order) == len(target):  # the number of each edge, by which attributes are kept
             source, target = (ends[np.argsort(order, kind="stable")] for ends in (source, target))
-    frames = thing.state.get("_edge_frames") if isinstance(getattr(thing, "state", None), Mapping) else None
-    columns = frames[0].state.get("_columns", {}) if frames else {}
-    attributes = {str(name): column.state["storage"] for name, column in columns.items()}
+    attributes = _attributes(thing)
     for name, values in (("edges", target), *attributes.items()):
         if np.shape(values)[:1] != source.shape:
             raise WeightsError(
                 f"graph: {name}: found shape {np.shape(values)}, expected a value per edge, {len(source)}"
             )
     return source.astype(np.int64), target.astype(np.int64), attributes
+
+
+def _attributes(thing: Any) -> dict[str, Any]:
+    """Return what a graph holds of its edges: of each column what is stored, None where nothing is."""
+    frames = thing.state.get("_edge_frames") if isinstance(getattr(thing, "state", None), Mapping) else None
+    held = getattr(frames[0], "state", None) if frames else None
+    columns = held.get("_columns", {}) if isinstance(held, Mapping) else {}
+    stored = {str(name): getattr(column, "state", None) for name, column in columns.items()}
+    return {name: state.get("storage") for name, state in stored.items() if isinstance(state, Mapping)}
 
 
 def _structure(state: Any) -> bool:
