@@ -14,7 +14,7 @@ from cartogene.errors import ConfigError
 from cartogene.model.checkpoint import Checkpoint, load
 from cartogene.runtime import Runtime, peak_memory
 from cartogene.tasks.apply import forward, shelve
-from cartogene.tasks.denoise import most_variable
+from cartogene.tasks.denoise import most_variable, reads_counts
 
 GIVEN = (
     "cell_type",
@@ -99,6 +99,11 @@ def open_cells(cells: Path, options: Options) -> Opened:
         raise ConfigError(
             f"model: found {options.model}, which labels {', '.join(checkpoint.labels) or 'nothing'}, expected one "
             "that labels cell_type; take another, or do without it: embed, annotate --family, denoise, network"
+        )
+    if not reads_counts(checkpoint, "counts"):
+        raise ConfigError(
+            f"model: found {options.model}, whose heads are {', '.join(checkpoint.model.heads)}, expected one that "
+            "reads counts; take another, or do without it: embed, annotate, network"
         )
     adata = schema.read(cells)
     for option, column in (("label", options.label), ("groupby", options.groupby)):

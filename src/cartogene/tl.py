@@ -24,7 +24,8 @@ from cartogene.tasks import generate as _generate
 from cartogene.tasks import infer_network as _infer_network
 from cartogene.tasks import infer_networks as _infer_networks
 from cartogene.tasks.apply import Advance, shelve
-from cartogene.tasks.denoise import genes_of
+from cartogene.tasks.denoise import genes_of, need_counts
+from cartogene.tasks.generate import taught
 
 
 def embed(
@@ -67,6 +68,7 @@ def denoise(adata: AnnData, model: str | Checkpoint = "tiny", **options: Any) ->
     Genes that were not denoised are NaN in the layer.
     """
     checkpoint = _checkpoint(model)
+    need_counts(checkpoint, options.get("head", "counts"))
     found = inspect(adata, fallback=checkpoint.vocabulary.fallback)
     ready = prepare(adata, checkpoint.vocabulary, found=found)
     return _denoise(checkpoint, ready, **options).to_anndata(adata, found.ids_of(adata.var_names))
@@ -89,6 +91,7 @@ def generate(
     NaN in the layer. For genes without a column take `cartogene.tasks.generate`, which makes cells of its own.
     """
     checkpoint = _checkpoint(model)
+    need_counts(checkpoint, options.get("head") or taught(checkpoint))
     found = inspect(adata, fallback=checkpoint.vocabulary.fallback)
     ready = prepare(adata, checkpoint.vocabulary, found=found)
     cells = shelve(ready, checkpoint)

@@ -132,6 +132,27 @@ class TestEmbed:
         assert "base, depth, cell_type" in done.stderr
 
 
+class TestGenesShown:
+    def test_are_named_or_those_of_a_file_that_was_embedded_before(self, cartogene, file, model, tmp_path):
+        names = [str(name) for name in read(file).var_names[:30]]
+        reference, query = tmp_path / "reference.h5ad", tmp_path / "query.h5ad"
+        cartogene("embed", file, "--out", reference, "--model", model, "--genes", ",".join(names))
+        done = cartogene("annotate", file, "--out", query, "--model", model, "--genes", reference, "--probabilities")
+        assert done.exit_code == 0
+        wanted = cg.tl.annotate(read(file), str(model), genes=names, probabilities=True)
+        key = "cartogene_cell_type_probabilities"
+        assert (read(query).obsm[key] == wanted.obsm[key]).all()
+        assert (read(reference).obsm["X_cartogene"] != cg.tl.embed(read(file), str(model)).obsm["X_cartogene"]).any()
+        known = read(query).uns["cartogene"]["annotate"]["genes_shown"]
+        assert list(known) == list(read(reference).uns["cartogene"]["embed"]["genes_shown"])
+
+    def test_of_a_file_that_was_not_embedded_are_missing_and_it_is_said(self, cartogene, file, model, tmp_path):
+        done = cartogene("embed", file, "--out", tmp_path / "out.h5ad", "--model", model, "--genes", file)
+        assert done.exit_code == 1
+        assert "found no uns['cartogene']['embed']['genes_shown']" in done.stderr
+        assert not (tmp_path / "out.h5ad").exists()
+
+
 class TestAnnotate:
     def call(self, cartogene, file, published_file, tmp_path, *words):
         return cartogene("annotate", file, "--out", tmp_path / "out.h5ad", "--model", published_file(), *words)

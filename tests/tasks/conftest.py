@@ -8,8 +8,12 @@ import anndata
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import torch
 
-from cartogene.model.checkpoint import Checkpoint
+from cartogene.cells.seen import Seen
+from cartogene.cells.select import Select
+from cartogene.model import presets
+from cartogene.model.checkpoint import Checkpoint, build
 from cartogene.train.typical import learn
 
 
@@ -17,6 +21,29 @@ from cartogene.train.typical import learn
 def familiar(checkpoint, collection) -> Checkpoint:
     """The small model, as if it had been trained on `cells`."""
     return replace(checkpoint, reference=learn(collection, seed=0))
+
+
+@pytest.fixture
+def by_values(vocabulary) -> Checkpoint:
+    """A small model that is shown the bins of the 25 most variable genes, with random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = presets.cgcompass(width=16, depth=1, heads=2, messages=0, text=None)
+        model = build(config, vocabulary, {}).eval()
+    return Checkpoint(model, vocabulary, {}, Select(expressed=25, unexpressed=0), {}, {}, seen=Seen(genes=25))
+
+
+@pytest.fixture(scope="session")
+def shuffled() -> Callable[..., anndata.AnnData]:
+    """Cells in which the counts of all genes but some have changed places, so that they are as deep as before."""
+
+    def make(cells: anndata.AnnData, *, but: list[str]) -> anndata.AnnData:
+        moved = np.flatnonzero(~cells.var_names.isin(but))
+        counts = cells.X.toarray()
+        counts[:, moved] = counts[:, moved[::-1]]
+        return anndata.AnnData(sp.csr_matrix(counts), cells.obs.copy(), cells.var.copy())
+
+    return make
 
 
 @pytest.fixture

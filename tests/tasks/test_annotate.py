@@ -67,6 +67,11 @@ class TestLabels:
         with pytest.raises(ConfigError, match=r"family: found 'tissue', this model labels cell_type; choose"):
             annotate(familiar, cells, family="tissue")
 
+    @pytest.mark.parametrize("family", ["cell_type", "all"])
+    def test_of_a_model_that_labels_nothing_are_refused(self, by_values, cells, family):
+        with pytest.raises(ConfigError, match=f"family: found '{family}', this model labels nothing; take another"):
+            tl.annotate(cells, by_values, family=family)
+
 
 class TestBest:
     def test_lists_the_most_probable_leaves_of_every_cell_in_their_order(self, tolerant, cells, hierarchy):

@@ -2,22 +2,19 @@
 
 import numpy as np
 import pytest
-import torch
+from anndata import AnnData
 
 from cartogene import tl
 from cartogene.cells.collection import join
 from cartogene.cells.prepare import prepare
+from cartogene.cells.select import Select
 from cartogene.errors import CellError, ConfigError, GeneError
-from cartogene.model.outputs import CellOutputs
-from cartogene.nn.distributions import Changes, Values
+from cartogene.model import presets
+from cartogene.model.checkpoint import Checkpoint, build
 from cartogene.runtime import DEFAULT
 from cartogene.tasks import denoise
 from cartogene.tasks.apply import forward, shelve
-from cartogene.tasks.denoise import log_normalised, most_variable, said_of_counts
-
-
-def type_name(thing) -> str:
-    return type(thing).__name__
+from cartogene.tasks.denoise import log_normalised, most_variable
 
 
 def by_hand(cells) -> np.ndarray:
@@ -132,13 +129,18 @@ class TestExpectedCounts:
         with pytest.raises(ConfigError, match=rf"head: found '{head}', expected one that reads counts; .*query"):
             denoise(familiar, cells, head=head)
 
-    @pytest.mark.parametrize(
-        "said", [Values(torch.ones(1, 3)), Changes(torch.ones(1, 3), torch.ones(1, 3, 2))], ids=type_name
-    )
-    def test_of_a_head_that_says_bins_or_changes_are_refused(self, said):
-        outputs = CellOutputs(torch.zeros(1, 1, 4), torch.zeros(1, 3, 4), {"value": said})
-        with pytest.raises(ConfigError, match=r"head: found 'value', expected one that reads counts"):
-            said_of_counts(outputs, "value")
+    @pytest.mark.parametrize("head", ["counts", "value", "query"])
+    def test_of_a_model_of_values_are_refused_before_any_cell_is_read(self, by_values, head):
+        with pytest.raises(ConfigError, match=f"head: found '{head}', expected one that reads counts; .*value, query"):
+            denoise(by_values, AnnData(np.zeros((0, 0))), head=head)
+
+    def test_of_a_model_that_says_which_gene_it_is_are_refused(self, vocabulary, cells):
+        config = presets.ranked(width=16, depth=1, heads=2, ranks=25)
+        ranked = Checkpoint(build(config, vocabulary, {}).eval(), vocabulary, {}, Select(), {}, {})
+        with pytest.raises(
+            ConfigError, match="head: found 'gene', expected one that reads counts; this model has gene"
+        ):
+            denoise(ranked, cells, head="gene")
 
     def test_of_no_genes_are_refused(self, familiar, cells):
         with pytest.raises(ConfigError, match="genes: found 0, expected at least 1"):

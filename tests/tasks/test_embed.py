@@ -6,8 +6,9 @@ import anndata
 import numpy as np
 import pytest
 
-from cartogene.errors import CellError, ConfigError
-from cartogene.tasks import embed, umap
+from cartogene.cells.select import Select
+from cartogene.errors import CellError, ConfigError, GeneError
+from cartogene.tasks import annotate, annotate_all, embed, umap
 from cartogene.tasks.apply import shelve, states
 from cartogene.tasks.embed import Embedding
 
@@ -54,6 +55,48 @@ class TestEmbedding:
         with pytest.raises(CellError, match="found 60 cells, but this AnnData has 59"):
             embed(familiar, cells).to_anndata(fewer)
         assert everything(fewer) == before
+
+
+class TestGenes:
+    def test_that_are_named_are_shown_by_every_cell_and_no_others(self, familiar, cells, shuffled):
+        names = [str(name) for name in cells.var_names[[5, 2, 9]]]
+        found = embed(familiar, cells, genes=names)
+        ids = dict(zip(familiar.vocabulary.symbols, familiar.vocabulary.ids, strict=True))
+        assert found.facts["genes_shown"] == [ids[name] for name in names]
+        changed = shuffled(cells, but=names)
+        before = embed(familiar, cells, genes=names).vectors
+        assert (embed(familiar, changed, genes=names).vectors == before).all()
+        assert not np.allclose(embed(familiar, changed).vectors, before)
+
+    def test_of_a_reference_can_be_those_of_a_query(self, by_values, cells):
+        reference, query = cells[:40].copy(), cells[40:].copy()
+        known = embed(by_values, reference).facts["genes_shown"]
+        assert len(known) == by_values.seen.genes
+        assert embed(by_values, query).facts["genes_shown"] != known
+        assert embed(by_values, query, genes=known).facts["genes_shown"] == known
+
+    def test_are_not_told_where_every_cell_shows_its_own(self, familiar, cells):
+        few = replace(familiar, select=Select(expressed=20, unexpressed=5))
+        assert "genes_shown" not in embed(few, cells).facts
+
+    def test_survive_a_file(self, by_values, cells, tmp_path):
+        found = embed(by_values, cells)
+        found.to_anndata(cells).write_h5ad(tmp_path / "embedded.h5ad")
+        stored = anndata.read_h5ad(tmp_path / "embedded.h5ad").uns["cartogene"]["embed"]["genes_shown"]
+        assert list(stored) == found.facts["genes_shown"]
+
+    @pytest.mark.parametrize("names", [[], ["no such gene"], ["a", "a"]], ids=repr)
+    def test_that_nobody_measured_are_refused(self, familiar, cells, names):
+        with pytest.raises(GeneError, match="genes: found"):
+            embed(familiar, cells, genes=names)
+
+    def test_are_the_same_for_labels(self, familiar, cells):
+        names = [str(name) for name in cells.var_names[:30]]
+        found = annotate(familiar, cells, genes=names)
+        seen = states(familiar, shelve(cells, familiar), genes=names)
+        assert (found.probabilities == seen.leaves["cell_type"]).all()
+        assert (annotate_all(familiar, cells, genes=names)["cell_type"].probabilities == found.probabilities).all()
+        assert not np.allclose(annotate(familiar, cells).probabilities, found.probabilities)
 
 
 class TestTokens:

@@ -102,6 +102,11 @@ class TestHead:
         with pytest.raises(ConfigError, match="head: found 'cell_type', expected one that reads counts"):
             generate(familiar, known, genes=genes, head="cell_type")
 
+    @pytest.mark.parametrize("verb", [tl.generate, tl.denoise], ids=["generate", "denoise"])
+    def test_of_values_is_refused_before_any_cell_is_read(self, by_values, verb):
+        with pytest.raises(ConfigError, match="expected one that reads counts; this model has value, query"):
+            verb(anndata.AnnData(np.zeros((0, 0))), by_values)
+
     def test_that_says_less_gives_no_more(self, published_file, cells):
         from cartogene.model.checkpoint import load
 

@@ -17,7 +17,8 @@ from cartogene import tasks, tl
 from cartogene.errors import ConfigError, OrganismError
 from cartogene.genes.table import load as genes_of
 from cartogene.job import run
-from cartogene.model.checkpoint import load, save
+from cartogene.model.checkpoint import build, load, save
+from cartogene.nn.heads.classes import Classes
 from cartogene.opening import Options
 
 FIXTURES = Path(__file__).resolve().parents[3] / "shared" / "fixtures" / "scprint"
@@ -95,6 +96,17 @@ def test_the_main_job_refuses_at_once_a_model_without_cell_types(published_file,
     model = str(published_file(families=("disease", "sex")))
     with pytest.raises(ConfigError, match="which labels disease, sex, expected one that labels cell_type"):
         run(tmp_path / "cells.h5ad", tmp_path / "out", Options(model=model))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_main_job_refuses_at_once_a_model_that_reads_no_counts(by_values, hierarchy, cells, tmp_path):
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    config = replace(by_values.model.config, heads=(*by_values.model.config.heads, Classes.Config(name="cell_type")))
+    labels = {"cell_type": hierarchy}
+    model = build(config, by_values.vocabulary, labels)
+    save(replace(by_values, model=model, labels=labels), tmp_path / "values.safetensors")
+    with pytest.raises(ConfigError, match="heads are value, query, cell_type, expected one that reads counts; take"):
+        run(tmp_path / "cells.h5ad", tmp_path / "out", Options(model=str(tmp_path / "values.safetensors")))
     assert not (tmp_path / "out").exists()
 
 

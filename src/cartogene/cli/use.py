@@ -26,6 +26,16 @@ Genes = Annotated[
     str, typer.Option(help="How many genes: the most variable ones. Or which: names with commas between, or a file.")
 ]
 
+Shown = Annotated[
+    str,
+    typer.Option(
+        "--genes",
+        help="Genes that every cell shows: names with commas between, a file of them, or an .h5ad that was embedded "
+        "before: then those that its cells showed.",
+        show_default="as the model has it",
+    ),
+]
+
 
 def run(
     cells: Cells,
@@ -88,6 +98,7 @@ def embed(
     ] = "",
     each: Annotated[bool, typer.Option("--each", help="Write every cell token by itself, too.")] = False,
     logits: Annotated[bool, typer.Option("--logits", help="Write the logits of every label family, too.")] = False,
+    genes: Shown = "",
     device: Device = "auto",
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -95,8 +106,8 @@ def embed(
     """Give every cell a vector; write the cells with obsm["X_cartogene"]."""
     from cartogene import tl
 
-    chosen = _words(tokens) if tokens else None
-    change = partial(tl.embed, model=model, tokens=chosen, each=each, logits=logits, runtime=_runtime(device, seed))
+    chosen: dict[str, Any] = {"tokens": _words(tokens) if tokens else None, "genes": _shown(genes)}
+    change = partial(tl.embed, model=model, each=each, logits=logits, runtime=_runtime(device, seed), **chosen)
     _each("embed", cells, out, overwrite, change)
 
 
@@ -108,6 +119,7 @@ def annotate(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write the probability of every leaf, too.")
     ] = False,
+    genes: Shown = "",
     device: Device = "auto",
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -115,8 +127,8 @@ def annotate(
     """Label every cell; write the cells with obs["cartogene_cell_type"] and how sure the model is."""
     from cartogene import tl
 
-    runtime = _runtime(device, seed)
-    change = partial(tl.annotate, model=model, family=family, probabilities=probabilities, runtime=runtime)
+    how: dict[str, Any] = {"genes": _shown(genes), "runtime": _runtime(device, seed)}
+    change = partial(tl.annotate, model=model, family=family, probabilities=probabilities, **how)
     _each("annotate", cells, out, overwrite, change)
 
 
@@ -229,6 +241,24 @@ def _genes(text: str) -> int | list[str]:
             return _words(text)
         found = Path(text).read_text(encoding="utf-8-sig", errors="replace")
         return found.replace(",", " ").split()
+
+
+def _shown(text: str) -> list[str] | None:
+    """Return the names of genes to show; those that the cells of an embedded or annotated file showed."""
+    if not text.endswith(".h5ad"):
+        found = _genes(text) if text else None
+        return [text] if isinstance(found, int) else found
+    from cartogene.cells.schema import read
+    from cartogene.tasks.result import known_of
+
+    known = known_of(read(text))
+    for what in ("embed", "annotate"):
+        if what in known and "genes_shown" in known[what]:
+            return [str(name) for name in known[what]["genes_shown"]]
+    raise FileError(
+        f"{text}: found no uns['cartogene']['embed']['genes_shown'], expected the genes that its cells showed; "
+        "embed it with this model first, or give names"
+    )
 
 
 def _is_file(text: str) -> bool:

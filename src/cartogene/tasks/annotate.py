@@ -1,6 +1,6 @@
 """Say what each cell is, or that the model has seen nothing like it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from cartogene.cells.collection import Collection
 from cartogene.errors import ConfigError
 from cartogene.knowledge.ontology import Hierarchy
 from cartogene.model import reference
@@ -106,6 +107,7 @@ def annotate(
     adata: AnnData,
     *,
     family: str = "cell_type",
+    genes: Sequence[str] | None = None,
     runtime: Runtime = DEFAULT,
     seen: States | None = None,
     advance: Advance = lambda _: None,
@@ -120,10 +122,12 @@ def annotate(
         Cells with raw counts; it is not changed.
     family
         Which label family.
+    genes
+        Which measured genes every cell shows, by id or symbol; None: as the model has it. See `cartogene.tasks.embed`.
     runtime
         Device, precision and seed.
     seen
-        States of these cells, if they were computed before.
+        States of these cells, if they were computed before; `genes` and `runtime` are then not looked at.
     advance
         Is told how many cells are done after each batch.
 
@@ -135,19 +139,25 @@ def annotate(
     ------
     ConfigError
         If the model has no such label family.
+    GeneError
+        If a gene asked for is unknown, ambiguous, or was not measured in every cell.
     CartogeneError
         If the cells cannot be used; see `cartogene.errors`.
     """
     if family not in checkpoint.labels:
         known = ", ".join(checkpoint.labels)
-        raise ConfigError(f"family: found {family!r}, this model labels {known or 'nothing'}; choose one of them")
-    return _annotated(checkpoint, adata, (family,), runtime, seen, advance)[family]
+        advice = f"labels {known}; choose one of them" if known else "labels nothing; take another model, or embed"
+        raise ConfigError(f"family: found {family!r}, this model {advice}")
+    shelf = shelve(adata, checkpoint)
+    seen = seen or states(checkpoint, shelf, runtime, genes=genes, advance=advance)
+    return _annotated(checkpoint, shelf, (family,), seen)[family]
 
 
 def annotate_all(
     checkpoint: Checkpoint,
     adata: AnnData,
     *,
+    genes: Sequence[str] | None = None,
     runtime: Runtime = DEFAULT,
     seen: States | None = None,
     advance: Advance = lambda _: None,
@@ -163,19 +173,16 @@ def annotate_all(
     CartogeneError
         If the cells cannot be used; see `cartogene.errors`.
     """
-    return _annotated(checkpoint, adata, tuple(checkpoint.labels), runtime, seen, advance)
+    if not checkpoint.labels:
+        raise ConfigError("family: found 'all', this model labels nothing; take another model, or embed")
+    shelf = shelve(adata, checkpoint)
+    seen = seen or states(checkpoint, shelf, runtime, genes=genes, advance=advance)
+    return _annotated(checkpoint, shelf, tuple(checkpoint.labels), seen)
 
 
 def _annotated(
-    checkpoint: Checkpoint,
-    adata: AnnData,
-    families: tuple[str, ...],
-    runtime: Runtime,
-    seen: States | None,
-    advance: Advance,
+    checkpoint: Checkpoint, shelf: Collection, families: tuple[str, ...], seen: States
 ) -> dict[str, Annotation]:
-    shelf = shelve(adata, checkpoint)
-    seen = seen or states(checkpoint, shelf, runtime, advance=advance)
     strangeness = reference.strangeness(checkpoint.reference, shelf)
     facts = {**seen.facts, "families": list(families)}
     return {

@@ -6,7 +6,7 @@ Axes: N cells, C cell tokens, D width, L leaves.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -29,6 +29,7 @@ from cartogene.model.outputs import CellOutputs
 from cartogene.nn.distributions import Leaves, Memberships
 from cartogene.nn.parts import Watch
 from cartogene.runtime import DEFAULT, Runtime, free, out_of_memory
+from cartogene.tasks.asked import asked
 from cartogene.tasks.result import known_of
 
 TOKENS = 16_384  # gene tokens per batch: keeps memory flat and both small and large panels busy
@@ -156,8 +157,16 @@ def _batches(
     """Go through the cells as the model is shown them: counts of genes that each cell chooses, or a view of all."""
     if checkpoint.seen is None:
         return batches(cells, checkpoint.select, batch_size=size, preferred=_preferred(checkpoint), genes=genes)
-    tokens = len(checkpoint.model.config.cell_tokens)
-    return seen.batches(cells, checkpoint.seen, checkpoint.relations, batch_size=size, cell_tokens=tokens, genes=genes)
+    share = checkpoint.reference.get("typical")
+    return seen.batches(
+        cells,
+        checkpoint.seen,
+        checkpoint.relations,
+        batch_size=size,
+        cell_tokens=len(checkpoint.model.config.cell_tokens),
+        genes=genes,
+        typical=None if share is None else share.numpy(),
+    )
 
 
 class _Unseen:
@@ -234,21 +243,48 @@ class States:
 
 
 def states(
-    checkpoint: Checkpoint, cells: Collection, runtime: Runtime = DEFAULT, *, advance: Advance = lambda _: None
+    checkpoint: Checkpoint,
+    cells: Collection,
+    runtime: Runtime = DEFAULT,
+    *,
+    genes: Sequence[str] | None = None,
+    advance: Advance = lambda _: None,
 ) -> States:
-    """Pass all cells through the model once, and keep cell states, and logits and probabilities of the labels."""
+    """Pass all cells through the model once, and keep cell states, and logits and probabilities of the labels.
+
+    Parameters
+    ----------
+    genes
+        Which measured genes every cell shows, by id or symbol, in this order; None: as the model has it.
+
+    Raises
+    ------
+    GeneError
+        If a gene asked for is unknown, ambiguous, or was not measured in every cell.
+    """
+    asked_for = None if genes is None else asked(genes, cells.vocabulary, measured=np.asarray(cells.panels.all(0)))
     width = checkpoint.model.config.width
     cell = np.zeros((len(cells), len(checkpoint.model.config.cell_tokens), width), np.float32)
     logits, leaves = (
         {f: np.zeros((len(cells), len(h.leaves)), np.float32) for f, h in checkpoint.labels.items()} for _ in range(2)
     )
-    for rows, _, outputs in forward(checkpoint, cells, runtime, advance=advance):
+    shown: Tensor | None = None  # by every cell so far
+    for rows, batch, outputs in forward(checkpoint, cells, runtime, genes=asked_for, advance=advance):
+        shown = _common(batch.genes, batch.genes[0] if rows.start == 0 else shown)
         cell[rows] = outputs.cell.float().cpu().numpy()
         for family in leaves:
             head = outputs.heads[family]
             assert isinstance(head, (Leaves, Memberships))
             logits[family][rows], leaves[family][rows] = head.logits.cpu().numpy(), head.probs.cpu().numpy()
-    return States(cell, logits, leaves, made_by(checkpoint, runtime))
+    facts = made_by(checkpoint, runtime)
+    if shown is not None:
+        facts["genes_shown"] = cells.vocabulary.id(shown[shown > 0].cpu().numpy()).tolist()
+    return States(cell, logits, leaves, facts)
+
+
+def _common(genes: Tensor, first: Tensor | None) -> Tensor | None:
+    """Return the genes that every cell shows, None where cells show different ones."""
+    return first if first is not None and genes.shape[1] == len(first) and bool((genes == first).all()) else None
 
 
 def made_by(checkpoint: Checkpoint, runtime: Runtime) -> dict[str, Any]:

@@ -10,14 +10,21 @@ import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
-from torch.distributions import Distribution
 
 from cartogene.cells.batch import CellBatch
 from cartogene.cells.collection import Collection
 from cartogene.errors import ConfigError
 from cartogene.model.checkpoint import Checkpoint
 from cartogene.model.outputs import CellOutputs
-from cartogene.nn.distributions import Changes, Leaves, Memberships, Values, ZeroInflated
+from cartogene.nn.distributions import ZeroInflated
+from cartogene.nn.heads.adversary import Adversary
+from cartogene.nn.heads.change import Change
+from cartogene.nn.heads.classes import Classes
+from cartogene.nn.heads.gene import Gene
+from cartogene.nn.heads.labels import Labels
+from cartogene.nn.heads.memberships import LeafMemberships
+from cartogene.nn.heads.value import Value
+from cartogene.nn.heads.value_query import ValueQuery
 from cartogene.nn.parts import Watch
 from cartogene.runtime import DEFAULT, Runtime
 from cartogene.tasks.apply import Advance, forward, made_by, shelve
@@ -25,6 +32,7 @@ from cartogene.tasks.asked import asked
 from cartogene.tasks.result import sign, spread
 
 MOST = float(np.finfo(np.float32).max)  # counts: the largest number of the models
+OTHERS = (Adversary, Change, Classes, Gene, Labels, LeafMemberships, Value, ValueQuery)  # heads that read no counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +114,7 @@ def denoise(
     """
     if not (isinstance(depth_mult, Real) and depth_mult > 0 and math.isfinite(depth_mult)):
         raise ConfigError(f"depth_mult: found {depth_mult!r}, expected a number above 0")
+    need_counts(checkpoint, head)
     cells = shelve(adata, checkpoint)
     if float(cells.depth.max()) * float(depth_mult) > MOST:
         raise ConfigError(f"depth_mult: found {depth_mult}, expected less: depths become too large to be numbers")
@@ -118,7 +127,7 @@ def denoise(
         return outputs
 
     for rows, _, outputs in forward(checkpoint, cells, runtime, genes=chosen, run=deeper, advance=advance):
-        counts = said_of_counts(outputs, head)
+        counts: Any = outputs.heads[head]
         if isinstance(counts, ZeroInflated) and not dropout:
             counts = counts.base
         values[rows] = counts.mean.float().cpu().numpy()
@@ -126,18 +135,25 @@ def denoise(
     return Denoised(values, chosen, checkpoint.vocabulary.id(chosen), made_by(checkpoint, runtime) | facts)
 
 
-def said_of_counts(outputs: CellOutputs, head: str) -> Distribution:
-    """Return what a head says of the counts.
+def reads_counts(checkpoint: Checkpoint, head: str) -> bool:
+    """Say whether a model has a head of this name that reads counts: not labels, nor bins, nor changes."""
+    heads = checkpoint.model.heads
+    return head in heads and not isinstance(heads[head], OTHERS)
+
+
+def need_counts(checkpoint: Checkpoint, head: str) -> None:
+    """Refuse a model in which no such head reads counts, before any cell is looked at.
 
     Raises
     ------
     ConfigError
         If there is no such head, or it says something else.
     """
-    found = outputs.heads.get(head)
-    if found is None or isinstance(found, Leaves | Memberships | Values | Changes):
-        raise ConfigError(f"head: found {head!r}, expected one that reads counts; this model has {list(outputs.heads)}")
-    return found
+    if not reads_counts(checkpoint, head):
+        raise ConfigError(
+            f"head: found {head!r}, expected one that reads counts; {checkpoint.card.get('name', 'this model')} has "
+            f"{', '.join(checkpoint.model.heads) or 'none'}; take another head or another model"
+        )
 
 
 def genes_of(cells: Collection, genes: int | Sequence[str]) -> NDArray[np.int32]:

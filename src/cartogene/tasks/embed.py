@@ -26,7 +26,8 @@ class Embedding:
     vectors
         Shape (N, D): the mean of some cell tokens.
     facts
-        What made them; ``facts["tokens"]`` names these tokens.
+        What made them; ``facts["tokens"]`` names these tokens, ``facts["genes_shown"]`` the genes, where every cell
+        shows the same.
     tokens
         Shape (N, D) each: every cell token of the model by itself. That of a label family tells what the cell is in
         this respect; `cartogene.tasks.generate` makes counts from all of them.
@@ -68,6 +69,7 @@ def embed(
     adata: AnnData,
     *,
     tokens: Sequence[str] | None = None,
+    genes: Sequence[str] | None = None,
     runtime: Runtime = DEFAULT,
     seen: States | None = None,
     advance: Advance = lambda _: None,
@@ -83,10 +85,14 @@ def embed(
     tokens
         Names of the cell tokens whose mean is taken, such as ``["cell_type"]``; None: those that the model says
         (`Checkpoint.embedding`).
+    genes
+        Which measured genes every cell shows, by id or symbol; None: as the model has it. A model that shows every cell
+        the most variable genes of the data set says in ``facts["genes_shown"]`` which these were: give them for a query
+        that is to be compared with a reference.
     runtime
         Device, precision and seed.
     seen
-        States of these cells, if they were computed before.
+        States of these cells, if they were computed before; `genes` and `runtime` are then not looked at.
     advance
         Is told how many cells are done after each batch.
 
@@ -98,12 +104,14 @@ def embed(
     ------
     ConfigError
         If `tokens` are none, or not different cell tokens of the model.
+    GeneError
+        If a gene asked for is unknown, ambiguous, or was not measured in every cell.
     CartogeneError
         If the cells cannot be used; see `cartogene.errors`.
     """
     names = checkpoint.model.config.cell_tokens
     chosen = _chosen((checkpoint.embedding or names) if tokens is None else tokens, names)
-    seen = seen or states(checkpoint, shelve(adata, checkpoint), runtime, advance=advance)
+    seen = seen or states(checkpoint, shelve(adata, checkpoint), runtime, genes=genes, advance=advance)
     vectors = seen.cell[:, [names.index(token) for token in chosen]].mean(1)
     each = {token: seen.cell[:, place] for place, token in enumerate(names)}
     return Embedding(vectors, {**seen.facts, "tokens": list(chosen)}, each, seen.logits, checkpoint.labels)

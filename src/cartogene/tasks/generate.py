@@ -26,7 +26,7 @@ from cartogene.nn.parts import Watch
 from cartogene.runtime import DEFAULT, Runtime
 from cartogene.tasks.apply import Advance, forward, made_by
 from cartogene.tasks.asked import asked
-from cartogene.tasks.denoise import MOST, said_of_counts
+from cartogene.tasks.denoise import MOST, need_counts
 from cartogene.tasks.embed import Embedding
 from cartogene.tasks.result import sign, spread
 
@@ -136,7 +136,8 @@ def generate(
     GeneError
         If a gene is not one of the model, or is named twice.
     """
-    head = _taught(checkpoint) if head is None else head
+    head = taught(checkpoint) if head is None else head
+    need_counts(checkpoint, head)
     states = torch.from_numpy(_states(checkpoint, cells))
     totals = _totals(total, len(states))
     chosen = asked(genes, checkpoint.vocabulary)
@@ -150,7 +151,7 @@ def generate(
 
     blank = _blank(checkpoint.vocabulary, chosen, totals)
     for rows, _, outputs in forward(checkpoint, blank, runtime, genes=chosen, run=from_states, advance=advance):
-        counts = said_of_counts(outputs, head)
+        counts: Any = outputs.heads[head]
         said = {}
         if isinstance(counts, ZeroInflated):
             said["dropout"], counts = counts.dropout.sigmoid(), counts.base
@@ -164,7 +165,7 @@ def generate(
     return Generated(means, chosen, *names, totals, facts, more.get("dispersion"), more.get("dropout"))
 
 
-def _taught(checkpoint: Checkpoint) -> str:
+def taught(checkpoint: Checkpoint) -> str:
     """Return the head that learned to read counts from cell states, as far as the model says how it was trained."""
     recipe = checkpoint.card.get("recipe")
     untaught = recipe is not None and "generate" not in recipe["objective"].get("passes", ())

@@ -80,7 +80,7 @@ def infer_network(
         If the cells cannot be used; see `cartogene.errors`.
     """
     shelf = shelve(adata, checkpoint)
-    return _network(checkpoint, shelf, runtime, advance, genes=genes, top=top, cells=cells, score=score)
+    return network_of(checkpoint, shelf, runtime, advance, genes=genes, top=top, cells=cells, score=score)
 
 
 def infer_networks(
@@ -127,23 +127,24 @@ def infer_networks(
     asked: dict[str, Any] = {"genes": genes, "top": top, "cells": cells, "score": score}
     for name in large_groups(labels, least, skip):
         try:
-            graph = _network(checkpoint, shelf.take(labels == name), runtime, advance, **asked)
+            graph = network_of(checkpoint, shelf.take(labels == name), runtime, advance, **asked)
         except CellError:  # too few genes expressed: this group has none, the others do
             continue
         yield name, graph
 
 
-def _network(
+def network_of(
     checkpoint: Checkpoint,
     shelf: Collection,
-    runtime: Runtime,
-    advance: Advance,
+    runtime: Runtime = DEFAULT,
+    advance: Advance = lambda _: None,
     *,
-    genes: int | Sequence[str],
-    top: int,
-    cells: int,
-    score: Score,
+    genes: int | Sequence[str] = 1000,
+    top: int = 20,
+    cells: int = 1024,
+    score: Score = "specific",
 ) -> GeneGraph:
+    """Read a network as `infer_network` does, off cells that are in the form that models read."""
     if score not in get_args(Score):
         raise ConfigError(f"score: found {score!r}, expected one of {', '.join(get_args(Score))}")
     numbers = {"genes": genes if _counted(genes) else 3, "top": top, "cells": cells}
