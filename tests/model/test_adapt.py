@@ -219,3 +219,36 @@ class TestRefuses:
         config = replace(presets.tiny(width=16, depth=2, heads=2), genes=(PROTEINS,))
         with pytest.raises(ConfigError, match="^genes: features 'proteins' are not among the tables"):
             build(config, vocabulary, {"cell_type": hierarchy})
+
+
+class TestRanks:
+    @pytest.fixture
+    def ranked(self, checkpoint, vocabulary, features) -> Checkpoint:
+        """A model of ranks that tells masked genes, and knows genes by their features."""
+        torch.manual_seed(2)
+        config = replace(presets.ranked(width=16, depth=1, heads=2), genes=(PROTEINS,))
+        typical = torch.linspace(0, 1e-3, len(vocabulary) + 1)
+        model = build(config, vocabulary, {}, {"proteins": features}).eval()
+        return replace(checkpoint, model=model, labels={}, reference={**checkpoint.reference, "typical": typical})
+
+    def test_of_a_new_gene_is_as_typical_as_the_middle_of_the_known_ones(self, ranked, features, vocabulary):
+        grown = grow(ranked, NEW, {"proteins": like(features, 2, 3)}).reference["typical"]
+        assert torch.equal(grown[: len(vocabulary) + 1], ranked.reference["typical"])
+        middle = ranked.reference["typical"][1:].median()
+        assert grown[len(vocabulary) + 1 :].tolist() == [middle, middle]
+
+    def test_of_a_model_that_saw_no_counts_stay_0(self, ranked, features, vocabulary):
+        nothing = replace(ranked, reference={**ranked.reference, "typical": torch.zeros(len(vocabulary) + 1)})
+        assert not grow(nothing, NEW, {"proteins": like(features, 2, 3)}).reference["typical"].any()
+
+    def test_a_new_gene_is_among_the_answers_and_the_masked_one_stays_behind(self, ranked, features, vocabulary):
+        grown = grow(ranked, NEW, {"proteins": like(features, 2, 3)}).model
+        size = len(vocabulary)
+        assert grown.masked_gene == size + 3
+        every = grown.vectors()
+        assert len(every) == size + 2
+        torch.testing.assert_close(every[:size], ranked.model.vectors())
+        torch.testing.assert_close(every[size:], every[[1, 2]])
+        row = torch.tensor([[grown.masked_gene]])
+        before = torch.tensor([[ranked.model.masked_gene]])
+        assert torch.equal(grown.genes[0](row), ranked.model.genes[0](before))

@@ -33,6 +33,13 @@ def spoil(checkpoint, monkeypatch, change):
 
 
 class TestDifferences:
+    def test_are_none_to_speak_of_where_genes_are_told(self, vocabulary):
+        torch.manual_seed(0)
+        model = build(presets.ranked(width=16, depth=1, heads=2), vocabulary, {}).eval()
+        every = found(Checkpoint(model, vocabulary, {}, Select(), {}))
+        assert all(one.agrees for one in every.values())
+        assert ("on cpu, cell by cell", "gene: what is asked for") in every
+
     def test_are_none_to_speak_of_on_a_cpu(self, checkpoint):
         all_found = found(checkpoint)
         threads = torch.get_num_threads()

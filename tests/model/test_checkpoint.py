@@ -105,6 +105,18 @@ class TestTheFile:
         assert path.read_bytes() == b"former"
         assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
 
+    def test_keeps_typical_shares_exactly_whatever_the_weights_are_stored_in(self, checkpoint, vocabulary, tmp_path):
+        typical = torch.linspace(1e-7, 1e-3, len(vocabulary) + 1)
+        ranked = replace(checkpoint, reference={**checkpoint.reference, "typical": typical})
+        back = load(save(ranked, tmp_path / "m.safetensors", dtype=torch.float16))
+        assert torch.equal(back.reference["typical"], typical)
+        assert not torch.equal(typical.half().float(), typical)
+
+    def test_with_typical_shares_of_other_genes_is_refused(self, checkpoint, tmp_path):
+        ranked = replace(checkpoint, reference={**checkpoint.reference, "typical": torch.ones(3)})
+        with pytest.raises(WeightsError, match=r"tensor reference\.typical: found shape \(3,\), but the vocabulary"):
+            load(save(ranked, tmp_path / "m.safetensors"))
+
     def test_can_be_read_by_others(self, written):
         assert written.stat().st_mode & 0o444 == 0o444
 

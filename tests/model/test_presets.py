@@ -10,12 +10,17 @@ from torch.distributions import Distribution
 from cartogene import settings
 from cartogene.cells.batch import CellBatch, Edges
 from cartogene.cells.select import Select
+from cartogene.errors import ConfigError
 from cartogene.model import presets
 from cartogene.model.cell_model import CellModel
 from cartogene.model.checkpoint import Checkpoint, build, load, save
 from cartogene.nn.distributions import Counts, LogShares, ZeroInflated
+from cartogene.nn.encoders.features import Features
 from cartogene.nn.heads.adversary import Adversary
+from cartogene.nn.heads.gene import Genes
+from cartogene.nn.pool import Pool
 from cartogene.train.objectives.denoise import Denoise
+from cartogene.train.objectives.masked_genes import MaskedGenes
 
 
 def strengthened(model):
@@ -42,8 +47,10 @@ def batch(batch, families):
     return replace(batch, labels={name: code.roll(n) for n, name in enumerate(families)})
 
 
-def objective(config: CellModel.Config, **settings) -> Denoise:
+def objective(config: CellModel.Config, **settings) -> Denoise | MaskedGenes:
     """Every head is scored."""
+    if config.masks_genes:
+        return MaskedGenes(MaskedGenes.Config())
     return Denoise(Denoise.Config(weights={head.name: 1.0 for head in config.heads}, **settings))
 
 
@@ -63,7 +70,10 @@ def read(model, cells: CellBatch) -> dict[str, torch.Tensor]:
     there = cells.genes != 0
     said = {"cell": out.cell, "gene": out.gene * there[..., None]}
     for name, head in out.heads.items():
-        if head.batch_shape == there.shape:
+        if isinstance(head, Genes):
+            said[name] = head.asked * there[..., None]
+            said[f"{name} at 3"] = head.log_prob(torch.full(there.shape, 3)).masked_fill(~there, 0)
+        elif head.batch_shape == there.shape:
             said[name] = head.mean * there
             said[f"{name} at 3"] = head.log_prob(torch.full(there.shape, 3.0)).masked_fill(~there, 0)
         else:
@@ -179,7 +189,7 @@ class TestEveryPreset:
             torch.stack(list(losses.values())).sum().backward()
             mover.step()
             seen.append({name: loss.item() for name, loss in losses.items()})
-        assert all(seen[-1][name] < 0.8 * seen[0][name] for name in ("counts", "query") if name in seen[0])
+        assert all(seen[-1][name] < 0.8 * seen[0][name] for name in ("counts", "query", "gene") if name in seen[0])
         assert all(seen[-1][name] < 0.05 for name in families)
 
     def test_its_checkpoint_says_the_same_after_a_round_trip(
@@ -285,3 +295,73 @@ class TestScprint:
         for shift, learned in ((None, []), (0.0, ["genes.0.shift"])):
             model = presets.scprint(shape, families=(), shift=shift).build(n_genes=len(vocabulary), groups={})
             assert [name for name, _ in model.named_parameters() if name.startswith("genes.")] == learned
+
+
+class TestRanked:
+    @pytest.fixture
+    def model(self):
+        torch.manual_seed(0)
+        return strengthened(presets.ranked(width=16, depth=1, heads=2, ranks=30).build(n_genes=400, groups={}))
+
+    def test_has_the_shape_of_those_it_is_compared_with(self):
+        own, other = presets.ranked(), presets.cgcompass()
+        assert (own.mixers[-1].depth, own.mixers[-1].heads) == (other.mixers[-1].depth, other.mixers[-1].heads)
+        assert (own.width, own.mixers[-1].hidden) == (other.width, other.mixers[-1].hidden)
+        assert own.mixers[-1].activation == "gelu"
+
+    def test_has_a_masked_gene_behind_all_genes(self, model):
+        assert model.masked_gene == 401
+        assert len(model.genes[0].table.weight) == 402
+
+    @pytest.mark.parametrize("cell_tokens", [(), ("cell",), ("cell", "other")], ids=len)
+    def test_the_masked_gene_stands_behind_cell_tokens_that_enter_as_genes_do(self, cell_tokens):
+        config = replace(presets.ranked(width=8, depth=1, heads=2), cell_tokens=cell_tokens, cells_as_genes=True)
+        model = config.build(n_genes=5, groups={})
+        assert model.masked_gene == 6 + len(cell_tokens) == len(model.genes[0].table.weight) - 1
+
+    def test_ranks_matter(self, model, batch):
+        ranks = (batch.genes != 0).cumsum(1).float()
+        one, other = (model(replace(batch, values=values)).cell for values in (ranks, ranks.flip(1)))
+        assert not torch.allclose(one, other, atol=1e-3)
+
+    def test_the_answers_are_the_vectors_of_the_gene_encoders(self, model, batch):
+        said = model(batch).heads["gene"]
+        assert torch.equal(said.vectors, model.genes[0].table.weight[1:401])
+
+    def test_of_several_gene_encoders_the_answers_are_the_sums(self, vocabulary, batch):
+        text = Features.Config(source="text", size=4)
+        config = presets.ranked(width=8, depth=1, heads=2)
+        config = replace(config, genes=(*config.genes, text))
+        table = np.random.default_rng(0).normal(size=(len(vocabulary), 4)).astype(np.float32)
+        model = build(config, vocabulary, {}, {"text": table})
+        every = torch.arange(1, len(vocabulary) + 1)[None]
+        torch.testing.assert_close(model.vectors(), sum(part(every)[0] for part in model.genes))
+
+
+class TestLeavingOut:
+    def test_no_text_and_no_graph_can_be_said_without_null(self):
+        assert presets.cgcompass(text=0) == presets.cgcompass(text=None)
+        assert presets.cgcompass(messages=0).mixers == presets.cgcompass(relations=()).mixers
+
+    @pytest.mark.parametrize("lost", presets.RELATIONS)
+    def test_each_relation_can_be_left_out(self, lost):
+        kept = [name for name in presets.RELATIONS if name != lost]
+        edges = presets.cgcompass(relations=kept).mixers[1].edges
+        assert [edge.source.partition(".")[0] for edge in edges] == kept
+
+    @pytest.mark.parametrize("wrong", [["regulation", "co-expression"], ["regulation"] * 2, "regulation"], ids=str)
+    def test_relations_that_are_misspelt_or_stand_twice_are_refused(self, wrong):
+        with pytest.raises(ConfigError, match="relations: found .*, expected some of regulation, coexpression, chrom"):
+            presets.cgcompass(relations=wrong)
+
+
+def test_what_pools_by_values_sees_those_that_are_shown(batch):
+    torch.manual_seed(0)
+    config = presets.cgcompass(width=16, depth=1, heads=2, messages=0, text=0)
+    model = replace(config, mixers=(*config.mixers, Pool.Config(over="values"))).build(n_genes=400, groups={}).eval()
+    values, there = (batch.counts * 3) % 51, batch.genes != 0
+    hidden = there & (torch.arange(20) % 2 == 0)
+    out = model(replace(batch, values=values, hidden=hidden))
+    weight = (values * (there & ~hidden))[..., None]
+    expected = torch.nn.functional.normalize((out.gene * weight).sum(1), dim=-1)
+    torch.testing.assert_close(out.cell[:, 0], expected)

@@ -69,3 +69,27 @@ def test_the_published_cell_embedding_is_reproduced(name, last):
     mask = given["input/gene_list"] != 0
     found, expected = pooled("places", mask, given[last], cells=1)[:, 0], given["out/cell_emb"]
     assert float((found - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
+
+
+def weighed(values, mask=MASK, states=STATES):
+    return Pool.Config(over="values").build(width=3)(states, Context(mask, None, 2, values=values))[:, :2]
+
+
+def test_by_values_it_is_their_weighted_sum_of_length_1():
+    values = torch.tensor([[3.0, 0.0, 50.0, 1.0], [2.0, 5.0, -2.0, -2.0]])
+    found = weighed(values)
+    for row, n_genes in ((0, 4), (1, 2)):
+        total = sum(values[row, place] * STATES[row, 2 + place] for place in range(n_genes))
+        torch.testing.assert_close(found[row], (total / total.norm()).expand(2, 3))
+
+
+@pytest.mark.parametrize("number", [-2.0, -3.0, 0.0], ids=["padding", "hidden", "no count"])
+def test_numbers_that_stand_for_something_else_weigh_nothing(number):
+    values = torch.tensor([[3.0, 4.0, 50.0, number], [2.0, 5.0, number, number]])
+    other = STATES.clone()
+    other[0, 5] = other[1, 4:] = torch.nan
+    assert torch.equal(weighed(values, states=other), weighed(values))
+
+
+def test_a_cell_of_which_no_value_is_above_0_has_the_state_0():
+    assert not weighed(torch.zeros(2, 4)).any()

@@ -110,8 +110,13 @@ def _grown(model: CellModel, places: Tensor, tables: Mapping[str, NDArray[Any]],
 
 
 def _unseen(name: str, tensor: Tensor, places: Tensor) -> Tensor:
-    """Return a tensor of the reference over other genes."""
-    if name not in UNSEEN:
+    """Return a tensor of the reference over other genes; a new gene is as typical as the middle of the known ones."""
+    if name == "typical":
+        some = tensor[tensor > 0]
+        unseen = some.median() if len(some) else torch.tensor(0.0)
+    elif name in UNSEEN:
+        unseen = torch.tensor(UNSEEN[name])
+    else:
         return tensor
     rows = tensor[..., places.clamp(min=0)]
-    return torch.where(places >= 0, rows, torch.tensor(UNSEEN[name], dtype=tensor.dtype))
+    return torch.where(places >= 0, rows, unseen.to(tensor.dtype))

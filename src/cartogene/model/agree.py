@@ -14,6 +14,7 @@ from cartogene.genes.vocabulary import Vocabulary
 from cartogene.model.checkpoint import Checkpoint
 from cartogene.model.convert.verify import known_cell
 from cartogene.nn.distributions import Counts, Leaves, Memberships, ZeroInflated
+from cartogene.nn.heads.gene import Genes
 from cartogene.runtime import Runtime
 
 PLAIN = Runtime(device="cpu")
@@ -123,6 +124,9 @@ def _numbers(head: Distribution) -> Iterator[tuple[str, Tensor]]:
     if isinstance(head, ZeroInflated):
         yield "logit of drop-out", head.dropout
         head = head.base
+    if isinstance(head, Genes):
+        yield "what is asked for", head.asked
+        return
     if isinstance(head, Counts):
         yield "log of dispersion", head.dispersion.log()
     yield "mean", head.mean

@@ -6,7 +6,7 @@ Axes: B cells, T gene tokens, C cell tokens, S = C + T, D width.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,7 @@ class CellModel(nn.Module):
         )
         perturbed: Settings | None = None  # what is added to genes by whether they are perturbed
         studies: Settings | None = None  # what the heads are told of the study that a cell is from
+        masks_genes: bool = False  # the gene encoders have one more row, the last: for a gene that is not told
 
         def __post_init__(self) -> None:
             if self.width < 1 or not self.genes:
@@ -79,7 +80,8 @@ class CellModel(nn.Module):
         self.config = config
         width = config.width
         self.n_genes, self.n_cells = n_genes, len(config.cell_tokens)
-        rows = {"n_genes": n_genes, "n_cells": self.n_cells if config.cells_as_genes else 0}
+        behind = (self.n_cells if config.cells_as_genes else 0) + config.masks_genes
+        rows = {"n_genes": n_genes, "n_cells": behind}
         self.genes = nn.ModuleList(part.build(width=width, tables=tables, **rows) for part in config.genes)
         self.counts = config.counts.build(width=width)
         learned = None if config.cells_as_genes else torch.randn(self.n_cells, width) * config.cell_spread
@@ -106,7 +108,8 @@ class CellModel(nn.Module):
         What `forward` gave as cell states enters in place of the cell tokens (scPRINT, Methods, bottleneck learning).
         """
         encoded = self.encoded(batch)
-        return self.read(batch, cell, torch.stack(encoded).sum(0), encoded, watch)
+        unseen = replace(batch, counts=torch.zeros_like(batch.counts), values=None)
+        return self.read(unseen, cell, torch.stack(encoded).sum(0), encoded, watch)
 
     def read(
         self,
@@ -120,25 +123,31 @@ class CellModel(nn.Module):
         present = batch.genes != 0
         states = torch.cat([cell, gene], 1)  # (B, C+T, D)
         mask = None if present.all() else nn.functional.pad(present, (self.n_cells, 0), value=True)
+        context = Context(mask, watch, self.n_cells, batch.edges, batch.labels, self.shown(batch))
         for mixer in self.mixers:
-            states = mixer(states, Context(mask, watch, self.n_cells, batch.edges, batch.labels))
+            states = mixer(states, context)
         cell, gene = states[:, : self.n_cells], states[:, self.n_cells :]
         unknown = torch.full_like(batch.genes[:, 0], -1)
         study = None if self.studies is None else self.studies(batch.labels.get(STUDY, unknown))
         cells = () if self.cell is not None else self.encoded_cells(len(batch.genes))
-        reading = Reading(cell, gene, torch.stack(encoded).sum(0), present, batch.total, encoded, study, cells)
+        identity = torch.stack(encoded).sum(0)
+        reading = Reading(cell, gene, identity, present, batch.total, encoded, study, cells, self.vectors)
         return CellOutputs(cell, gene, {name: head(reading) for name, head in self.heads.items()})
 
     def expression(self, batch: CellBatch) -> Float[Tensor, "B T D"]:
         """Return how much there is of each gene, and whether it is perturbed."""
+        vectors: Tensor = self.counts(self.shown(batch))
+        if batch.hidden is not None and self.counts.hidden is None:
+            vectors = vectors.masked_fill(batch.hidden[..., None], 0)
+        return vectors if self.perturbed is None else vectors + self.perturbed(batch.perturbed, batch.genes)
+
+    def shown(self, batch: CellBatch) -> Float[Tensor, "B T"]:
+        """Return the values as the count encoder takes them, with those that stand for padding and for hidden ones."""
         shown = batch.counts if batch.values is None else batch.values
         shown = shown.masked_fill(batch.genes == 0, self.counts.padding)
         if batch.hidden is not None and self.counts.hidden is not None:
             shown = shown.masked_fill(batch.hidden, self.counts.hidden)
-        vectors: Tensor = self.counts(shown)
-        if batch.hidden is not None and self.counts.hidden is None:
-            vectors = vectors.masked_fill(batch.hidden[..., None], 0)
-        return vectors if self.perturbed is None else vectors + self.perturbed(batch.perturbed, batch.genes)
+        return shown
 
     def encoded(self, batch: CellBatch) -> tuple[Float[Tensor, "B T D"], ...]:
         """Return what each gene encoder says of who a gene is."""
@@ -148,6 +157,16 @@ class CellModel(nn.Module):
         """Return what each gene encoder says of cell tokens that enter as genes do: of the rows behind the genes."""
         rows = torch.arange(self.n_cells, device=next(self.parameters()).device) + self.n_genes + 1
         return tuple(part(rows.expand(n_cells, -1)) for part in self.genes)
+
+    @property
+    def masked_gene(self) -> int:
+        """The row of the gene encoders that stands for a gene that is not told; only with `masks_genes`."""
+        return self.n_genes + 1 + (self.n_cells if self.cell is None else 0)
+
+    def vectors(self) -> Float[Tensor, "V D"]:
+        """Return who each gene of the vocabulary is."""
+        genes = torch.arange(1, self.n_genes + 1, device=next(self.parameters()).device)
+        return torch.stack([part(genes[None])[0] for part in self.genes]).sum(0)
 
     def identity(self, batch: CellBatch) -> Float[Tensor, "B T D"]:
         """Return who each gene is."""

@@ -32,6 +32,7 @@ from cartogene.writing import whole
 FORMAT = 1
 KEY = "cartogene"
 Tables = Mapping[str, GeneFeatures | NDArray[Any]]
+EXACT = ("reference.typical",)  # stays in float32: genes are put in an order by it
 FIELDS = ("format", "settings", "vocabulary", "labels", "select", "card")
 
 
@@ -52,7 +53,8 @@ class Checkpoint:
     reference
         What it saw in training, as tensors: ``detection`` and ``coverage`` (G,), how often each gene is expressed and
         measured, and what `cartogene.model.reference` needs to tell cells unlike the training data. Empty where nobody
-        knows, as of models that others published: then no gene is preferred, and no cell is told to lie outside.
+        knows, as of models that others published: then no gene is preferred, and no cell is told to lie outside. Models
+        of ranks have ``typical`` (G,), too: the typical share of each gene, see `cartogene.cells.ranks.typical`.
     card
         Name, licence, provenance and a summary of the training, as plain data.
     embedding
@@ -119,7 +121,7 @@ def save(checkpoint: Checkpoint, path: str | Path, *, dtype: torch.dtype = torch
     ----------
     dtype
         Type in which the weights are stored; they are always used in float32. What was learnt about the training
-        data (`reference`) is stored in the same type where it is floating point.
+        data (`reference`) is stored in the same type where it is floating point, typical shares excepted.
 
     Raises
     ------
@@ -142,7 +144,8 @@ def save(checkpoint: Checkpoint, path: str | Path, *, dtype: torch.dtype = torch
     tensors = {f"model.{k}": v for k, v in checkpoint.model.state_dict().items()}
     tensors |= {f"reference.{k}": v for k, v in checkpoint.reference.items()}
     tensors |= relations.tensors(checkpoint.relations)
-    stored = {k: (v.to(dtype) if v.is_floating_point() else v).cpu().contiguous() for k, v in tensors.items()}
+    rounded = {k for k, v in tensors.items() if v.is_floating_point() and k not in EXACT}
+    stored = {k: (v.to(dtype) if k in rounded else v).cpu().contiguous() for k, v in tensors.items()}
     with whole(path) as unfinished:
         save_file(stored, unfinished, metadata={KEY: json.dumps(meta)})
         unfinished.chmod(0o644)  # safetensors leaves it readable to its owner alone
@@ -246,7 +249,9 @@ def _assemble(meta: dict[str, Any], tensors: dict[str, Tensor]) -> Checkpoint:
     reference = _part("reference.", tensors)
     size = len(vocabulary) + 1
     _fitting_reference(
-        reference, {"detection": (size,), "coverage": (size,), "profiles": (None, size), "least_likeness": ()}
+        reference,
+        {"detection": (size,), "coverage": (size,), "profiles": (None, size), "least_likeness": ()}
+        | ({"typical": (size,)} if "typical" in reference else {}),
     )
     select = settings.fill(Select, meta["select"], at="select")
     embedding = _embedding(meta.get("embedding", []), config.cell_tokens)

@@ -4,19 +4,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from cartogene.errors import ConfigError
 from cartogene.model.cell_model import DEPTH, CellModel
 from cartogene.nn.edge_features import Distance, Flag, Number
 from cartogene.nn.encoders.binned import Binned
 from cartogene.nn.encoders.expression import Expression
 from cartogene.nn.encoders.features import Features, Projection
 from cartogene.nn.encoders.learned import Learned
+from cartogene.nn.encoders.locus import Locus
 from cartogene.nn.encoders.log_counts import LogCounts
 from cartogene.nn.encoders.perturbed import Perturbed
 from cartogene.nn.encoders.profile import Profile
+from cartogene.nn.encoders.rank import Rank
 from cartogene.nn.encoders.study import Study
 from cartogene.nn.heads.adversary import Adversary
 from cartogene.nn.heads.change import Change
 from cartogene.nn.heads.classes import Classes
+from cartogene.nn.heads.gene import Gene
 from cartogene.nn.heads.labels import Labels
 from cartogene.nn.heads.mean import Mean
 from cartogene.nn.heads.memberships import LeafMemberships
@@ -28,6 +32,7 @@ from cartogene.nn.heads.zinb import Zinb
 from cartogene.nn.initial import PUBLISHED
 from cartogene.nn.message import Messages
 from cartogene.nn.post_norm import PostNorm
+from cartogene.nn.state_norm import StateNorm
 from cartogene.nn.token_norm import TokenNorm
 from cartogene.nn.transformer import Transformer
 from cartogene.settings import Settings
@@ -82,6 +87,7 @@ def scprint(
     drop_path: float = 0.0,
     shift: float | None = None,
     proteins: int | None = None,
+    places: Literal["table", "computed"] = "table",
 ) -> CellModel.Config:
     """Return scPRINT 1.x: protein features and locations, attention, zero-inflated counts, a label head per family.
 
@@ -105,6 +111,8 @@ def scprint(
     proteins
         Numbers per gene in the table ``proteins``, such as 1280 of ESM2: neighbouring ones are averaged down to the
         width. None: there are as many as the width already.
+    places
+        The sinusoid is a table, as published, or is computed of location numbers: the table ``locus`` holds those.
 
     References
     ----------
@@ -119,7 +127,7 @@ def scprint(
     return CellModel.Config(
         width=shape.width,
         cell_tokens=("base", DEPTH, *families),
-        genes=(replace(known, shift=shift), locus),
+        genes=(replace(known, shift=shift), locus if places == "table" else Locus.Config()),
         counts=Expression.Config(normalise=normalise, dropout=0.1),
         depth=Expression.Config(normalise="log", dropout=0.1),
         mixers=(Transformer.Config(depth=shape.depth, heads=shape.heads, dropout=0.1, drop_path=drop_path),),
@@ -132,8 +140,7 @@ def scprint(
     )
 
 
-Relation = Literal["regulation", "coexpression", "chromosome"]
-RELATIONS: tuple[Relation, ...] = ("regulation", "coexpression", "chromosome")
+RELATIONS = ("regulation", "coexpression", "chromosome")
 PERTURBED: dict[str, Settings] = {
     "values": Value.Config(),
     "three": Change.Config(classes=3),
@@ -147,7 +154,7 @@ def cgcompass(
     depth: int = 12,
     heads: int = 8,
     messages: int = 3,
-    relations: Sequence[Relation] = RELATIONS,
+    relations: Sequence[str] = RELATIONS,
     text: int | None = 768,
     dropout: float = 0.2,
     studies: int | None = None,
@@ -168,7 +175,7 @@ def cgcompass(
     relations
         What an edge knows of itself; without any, the graph is left out.
     text
-        Numbers per gene in the table of texts; None leaves it out.
+        Numbers per gene in the table of texts; 0 or None leaves it out.
     dropout
         In training only, everywhere.
     studies
@@ -181,12 +188,19 @@ def cgcompass(
         these by little or much (five). Such a model has no cell token, and is shown logarithms instead of bins. None:
         the model of cells, which says values from the state of each gene and from that of the cell.
 
+    Raises
+    ------
+    ConfigError
+        If a relation is none of the three, or stands twice.
+
     References
     ----------
     Fang et al. (2025). National Science Review 12, nwaf255.
     """
     bent = Projection.Config(activation="relu")
-    told = () if text is None else (Features.Config(source="text", size=text, projection=bent, absent=None),)
+    told = () if not text else (Features.Config(source="text", size=text, projection=bent, absent=None),)
+    if isinstance(relations, str) or not set(relations) <= set(RELATIONS) or len(set(relations)) < len(relations):
+        raise ConfigError(f"relations: found {relations!r}, expected some of {', '.join(RELATIONS)}, each once")
     edges = tuple(_edge(relation, dropout) for relation in relations)
     graph = (Messages.Config(edges=edges, depth=messages, dropout=dropout),) if messages and edges else ()
     read: tuple[Settings, ...] = (Value.Config(), ValueQuery.Config(genes=0))
@@ -206,10 +220,43 @@ def cgcompass(
     )
 
 
-def _edge(relation: Relation, dropout: float) -> Settings:
+def _edge(relation: str, dropout: float) -> Settings:
     """Return what an edge knows of itself by a relation."""
     if relation == "regulation":
         return Flag.Config(source="regulation")
     if relation == "coexpression":
         return Number.Config(source="coexpression.correlation", dropout=dropout)
     return Distance.Config(source="chromosome.distance")
+
+
+def ranked(
+    *, width: int = 512, depth: int = 12, heads: int = 8, dropout: float = 0.02, ranks: int = 2048
+) -> CellModel.Config:
+    """Return a transformer over genes in the order in which they stand out, which tells masked genes (Geneformer-like).
+
+    Each gene enters as its learned vector and that of its rank, and a cell has a token of its own. Cells come with
+    ranks as `CellBatch.values`, see `cartogene.cells.seen.Seen`.
+
+    Parameters
+    ----------
+    width, depth, heads
+        Of the attention blocks.
+    dropout
+        In training only, everywhere.
+    ranks
+        So many have a vector of their own.
+
+    References
+    ----------
+    Devlin et al. (2019). NAACL, 4171; Theodoris et al. (2023). Nature 618, 616.
+    """
+    blocks = PostNorm.Config(depth=depth, heads=heads, dropout=dropout, activation="gelu")
+    return CellModel.Config(
+        width=width,
+        cell_tokens=("cell",),
+        genes=(Learned.Config(scale=PUBLISHED),),
+        counts=Rank.Config(ranks=ranks),
+        mixers=(StateNorm.Config(dropout=dropout), blocks),
+        heads=(Gene.Config(),),
+        masks_genes=True,
+    )

@@ -37,6 +37,7 @@ class Context(NamedTuple):
     cells: int = 0  # so many tokens, the first ones, are cell tokens
     edges: Graph | None = None  # between the tokens of each cell
     labels: Mapping[str, Int[Tensor, " B"]] = {}  # what is known of the cells: a code per label family
+    values: Float[Tensor, "B T"] | None = None  # of the genes, as the model is shown them
 
 
 class Reading(NamedTuple):
@@ -50,13 +51,14 @@ class Reading(NamedTuple):
     encoded: tuple[Float[Tensor, "B T D"], ...] = ()  # what each gene encoder says; `identity` is the sum
     study: Float[Tensor, "B D"] | None = None  # the study that each cell is from, if the model is told
     cells: tuple[Float[Tensor, "B C D"], ...] = ()  # as `encoded`, of cell tokens that enter as genes do
+    genes: Callable[[], Float[Tensor, "V D"]] | None = None  # gives who each gene of the vocabulary is, as `identity`
 
 
 class GeneEncoder(Protocol):
     """Who the gene is; built with ``tables``, what is known of the genes by name, a row per gene.
 
-    ``tables`` is None where the weights, and with them the rows, are read from a file afterwards. Where cell tokens
-    enter as genes do, their rows stand behind those of the genes.
+    ``tables`` is None where the weights, and with them the rows, are read from a file afterwards. ``n_cells`` rows
+    stand behind those of the genes: of cell tokens that enter as genes do, and of a gene that is masked.
     """
 
     def forward(self, genes: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]: ...

@@ -4,6 +4,7 @@ Axes: B cells, S tokens, D width.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ class PostNorm(nn.Module):
         heads: int = 8
         hidden: int | None = None  # width between the two layers that follow attention; None: that of the model
         dropout: float = 0.0  # on attention, inside the feed-forward, and on what each branch adds, in training only
+        activation: Literal["relu", "gelu"] = "relu"  # between the two layers that follow attention
         padding_hears: bool = False  # padding is never heard; it may hear others, which only means over padding notice
 
         def __post_init__(self) -> None:
@@ -54,6 +56,7 @@ class PostNormBlock(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.bend = nn.ReLU() if config.activation == "relu" else nn.GELU()
         self.dropout, self.widest = nn.Dropout(config.dropout), max(hidden, width)
         nn.init.xavier_uniform_(self.qkv.weight)
         for layer in (self.qkv, self.out):
@@ -75,7 +78,7 @@ class PostNormBlock(nn.Module):
         return in_pieces(self.fed, states, widest=self.widest)
 
     def fed(self, states: Float[Tensor, "*tokens D"]) -> Float[Tensor, "*tokens D"]:
-        """Widen, ReLU, narrow, add, norm."""
-        added = self.down(self.dropout(self.up(states).relu()))
+        """Widen, bend, narrow, add, norm."""
+        added = self.down(self.dropout(self.bend(self.up(states))))
         fed: Tensor = self.norm2(states + self.dropout(added))
         return fed

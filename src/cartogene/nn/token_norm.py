@@ -72,7 +72,10 @@ class TokenNorm(nn.Module):
         """
         family, expected = self.config.family, f"codes from 0 to {(self.config.domains or 1) - 1}"
         if family not in context.labels:
-            raise CellError(f"{family}: found no codes, expected {expected}, for each domain has a norm of its own")
+            raise CellError(
+                f"{family}: found no codes, expected {expected}, for each domain has a norm of its own; call the model "
+                f"with labels[{family!r}] in its batch, or take weights without norms by domain"
+            )
         codes = context.labels[family]
         codes = codes[:1] if self.config.domain_of == "first" else codes
         if len(codes) and (codes.min() < 0 or codes.max() >= len(self.norms)):

@@ -14,6 +14,7 @@ from cartogene import settings
 from cartogene.errors import ConfigError
 from cartogene.nn import heads
 from cartogene.nn.distributions import Counts, Leaves, LogShares, Memberships, ZeroInflated, shared_counts
+from cartogene.nn.heads.gene import Genes
 from cartogene.nn.heads.labels import Labels
 from cartogene.nn.heads.mean import Mean
 from cartogene.nn.heads.memberships import LeafMemberships
@@ -40,17 +41,21 @@ def made(part: type, **changes):
 
 @pytest.fixture
 def reading():
-    """States of two cells of 6 and 4 genes."""
+    """States of two cells of 6 and 4 genes, and who each of 7 genes is."""
     generator = torch.Generator().manual_seed(3)
     cell, gene, identity = (torch.randn(2, n, 8, generator=generator) for n in (3, 6, 6))
-    return Reading(cell, gene, identity, MASK, torch.tensor([40.0, 9.0]))
+    every = torch.randn(7, 8, generator=generator)
+    return Reading(cell, gene, identity, MASK, torch.tensor([40.0, 9.0]), genes=lambda: every)
 
 
 def numbers(found: Distribution) -> torch.Tensor:
     """What a head says, one row per cell; NaN at padding."""
     if isinstance(found, (Leaves, Memberships)):
         return found.probs
-    said = torch.stack([found.mean, found.log_prob(torch.full(found.batch_shape, 2.0))], -1)
+    if isinstance(found, Genes):
+        said = torch.stack([found.log_prob(torch.full(found.batch_shape, gene)) for gene in (2, 7)], -1)
+    else:
+        said = torch.stack([found.mean, found.log_prob(torch.full(found.batch_shape, 2.0))], -1)
     return said.masked_fill(~MASK[: len(said), : said.shape[1], None], torch.nan)
 
 
@@ -77,7 +82,7 @@ class TestEveryHead:
 
     def test_says_of_a_cell_what_it_would_say_of_it_alone(self, part, reading):
         head = made(part)
-        alone = head(Reading(*(None if value is None else value[:1] for value in reading)))
+        alone = head(Reading(*(value if value is None or callable(value) else value[:1] for value in reading)))
         torch.testing.assert_close(numbers(alone), numbers(head(reading))[:1], rtol=1e-5, atol=1e-5, equal_nan=True)
 
     def test_does_not_look_at_padding(self, part, reading):
@@ -94,7 +99,8 @@ class TestEveryHead:
         if isinstance(one, (Leaves, Memberships)):
             assert same(one, other)
         else:
-            torch.testing.assert_close(one.mean[:, order], other.mean)
+            said = [found.asked if isinstance(found, Genes) else found.mean for found in (one, other)]
+            torch.testing.assert_close(said[0][:, order], said[1])
 
 
 class TestZinb:
