@@ -14,8 +14,8 @@ from scipy import sparse
 from cartogene.cells.batch import CellBatch
 from cartogene.cells.collection import Collection
 from cartogene.cells.sampler import group_weights, weighted
-from cartogene.cells.seen import View
 from cartogene.cells.select import Select, choose, gene_weights, weighted_keys
+from cartogene.cells.views import Views
 from cartogene.errors import ConfigError
 from cartogene.settings import Settings
 
@@ -31,7 +31,7 @@ class Sampling(Settings):
     smallest_panel: float = 0.05  # share of the genes that the smallest such panel keeps
     unknown_depth: float = 0.5  # share of those cells whose depth is that of the panel alone
     any_gene: float = 0.5  # share of cells that show any genes, not preferably those measured in many studies
-    edges_per_node: int | None = None  # of cells with a graph: above so many, edges of correlation are drawn; None: all
+    full_length: bool = False  # of cells with a graph or ranks: pad every batch to the genes asked for, as published
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -39,38 +39,74 @@ class Sampling(Settings):
 
 
 def stream(
-    cells: Collection, labels: Mapping[str, NDArray[np.int64]], sampling: Sampling, *, seed: int, start: int = 0
+    cells: Collection,
+    labels: Mapping[str, NDArray[np.int64]],
+    sampling: Sampling,
+    *,
+    seed: int,
+    start: int = 0,
+    every: int = 1,
 ) -> Iterator[tuple[int, CellBatch]]:
-    """Draw training batches for ever, from batch number `start` on.
+    """Draw training batches for ever: number `start`, ``start + every``, and so on.
 
     Cells are weighed by study and label. Some are shown with a random part of their genes, as smaller panels are.
     """
     preferred = gene_weights(cells.detection(), cells.coverage())
-    for step, rows, rng in _turns(cells, sampling, seed, start):
+    for step, rows, rng in _turns(cells, sampling, seed, (start, every)):
         yield step, _draw(cells, rows, labels, sampling, preferred, rng)
 
 
 def stream_seen(
-    shown: View, labels: Mapping[str, NDArray[np.int64]], sampling: Sampling, *, seed: int, start: int = 0
+    shown: Views,
+    labels: Mapping[str, NDArray[np.int64]],
+    sampling: Sampling,
+    *,
+    seed: int,
+    start: int = 0,
+    every: int = 1,
+    rows: NDArray[np.int64] | NDArray[np.bool_] | None = None,
 ) -> Iterator[tuple[int, CellBatch]]:
-    """Draw training batches for ever of cells that are shown as values and graphs, from batch number `start` on.
+    """Draw training batches for ever of cells that are shown as values and graphs: number `start`, and every so many.
 
     Cells are weighed by study and label; each brings so many expressed genes as ``sampling.select`` says, drawn by
     their values. What else `sampling` says, of panels and depths, is about counts.
+
+    Parameters
+    ----------
+    shown
+        The corpus.
+    labels
+        Codes of all its cells, shape (N,), by label family.
+    rows
+        Which of its cells are drawn, such as those of training; None: all. What genes and edges they are shown with
+        follows from the whole corpus.
+
+    Raises
+    ------
+    ConfigError
+        If there is no cell to draw.
     """
-    for step, rows, rng in _turns(shown.cells, sampling, seed, start):
-        codes = {family: torch.from_numpy(code[rows]) for family, code in labels.items()}
-        yield step, shown.sampled(rows, sampling.select.expressed, rng, codes, per_node=sampling.edges_per_node)
+    n_genes = sampling.select.expressed
+    for step, batch, rng in _turns(shown.cells, sampling, seed, (start, every), rows):
+        codes = {family: torch.from_numpy(code[batch]) for family, code in labels.items()}
+        yield step, shown.sampled(batch, n_genes, rng, codes, full_length=sampling.full_length)
 
 
 def _turns(
-    cells: Collection, sampling: Sampling, seed: int, start: int
+    cells: Collection,
+    sampling: Sampling,
+    seed: int,
+    turns: tuple[int, int],
+    among: NDArray[np.int64] | NDArray[np.bool_] | None = None,
 ) -> Iterator[tuple[int, NDArray[np.int64], np.random.Generator]]:
     """Draw the cells of every batch; the generator of a batch depends on its number and the seed only."""
-    groups = (cells.table["study"] + "\t" + cells.table["label"]).tolist()
-    weights = group_weights(groups, saturation=sampling.saturation)
-    for step, rows in weighted(weights, batch_size=sampling.batch_size, seed=seed, start=start):
-        yield step, rows, np.random.default_rng((seed, step, 1))
+    numbers = np.arange(len(cells)) if among is None else np.arange(len(cells))[among]
+    if not len(numbers):
+        raise ConfigError("rows: found no cell to draw, expected some; give cells, or leave more of them for training")
+    table = cells.table.iloc[numbers]
+    weights = group_weights((table["study"] + "\t" + table["label"]).tolist(), saturation=sampling.saturation)
+    for step, rows in weighted(weights, batch_size=sampling.batch_size, seed=seed, start=turns[0], every=turns[1]):
+        yield step, numbers[rows], np.random.default_rng((seed, step, 1))
 
 
 def _draw(

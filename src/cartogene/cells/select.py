@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cartogene.errors import ConfigError
 from cartogene.settings import Settings
 
-By = Literal["preference", "count"]
+By = Literal["preference", "count", "random"]
 
 
 @dataclass(frozen=True, kw_only=True)

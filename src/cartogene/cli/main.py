@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cartogene import __version__
-from cartogene.cli import convert, genes, know, learn, look, use
+from cartogene.cli import atlas, convert, genes, know, learn, look, use
 from cartogene.cli.shared import console
 from cartogene.errors import CartogeneError
 
@@ -72,7 +72,7 @@ def _stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, former)
 
 
-_COMMANDS: tuple[Callable[..., None], ...] = (*use.COMMANDS, *look.COMMANDS, *learn.COMMANDS)
+_COMMANDS: tuple[Callable[..., None], ...] = (*use.COMMANDS, *look.COMMANDS, *atlas.COMMANDS, *learn.COMMANDS)
 _KNOWLEDGE: dict[str, Callable[..., None]] = {**know.COMMANDS, **genes.COMMANDS}
 _CONVERT: dict[str, Callable[..., None]] = convert.COMMANDS
 _DATASETS: tuple[Callable[..., None], ...] = look.DATASETS

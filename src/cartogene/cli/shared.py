@@ -29,8 +29,8 @@ def tell(sentence: str) -> None:
 
 
 @contextmanager
-def tracking() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
-    """Show progress bars; gives what starts one."""
+def tracking(of: str = "cells") -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    """Show progress bars, which count cells or something else; gives what starts one."""
     columns: tuple[Any, ...] = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -42,7 +42,7 @@ def tracking() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
 
         def start(what: str, total: int) -> Callable[[int], None]:
             if progress.disable:
-                tell(f"{what} ..." if total == 1 else f"{what}: {total:,} cells ...")
+                tell(f"{what} ..." if total == 1 else f"{what}: {total:,} {of} ...")
             task = progress.add_task(what, total=total)
             return lambda done: progress.advance(task, done)
 
