@@ -11,6 +11,7 @@ CartogeneError
 ├── FileError            a file cannot be read, or a place cannot be written to
 ├── WeightsError         a checkpoint is damaged or does not fit the model
 ├── OutOfMemoryError     the device has no room for the model, or for one cell
+├── ProcessError         another process of a distributed training is gone
 └── ExtraError           an optional dependency is missing; names the extra that brings it
 
 Messages read ``what: found X, expected Y; do Z`` and name the file, the field or the dotted setting.
@@ -59,6 +60,10 @@ class WeightsError(CartogeneError, ValueError):
 
 class OutOfMemoryError(CartogeneError, MemoryError):
     """The device has no room for the model, or for one cell."""
+
+
+class ProcessError(CartogeneError, RuntimeError):
+    """Another process of a distributed training is gone."""
 
 
 class ExtraError(CartogeneError, ImportError):

@@ -12,11 +12,11 @@ import resource
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from cartogene.errors import ConfigError
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 FULL = (
     "out of memory",  # "CUDA out of memory. Tried to ...", "MPS backend out of memory (MPS allocated: ..."
@@ -35,7 +35,7 @@ class Runtime:
     device
         ``"auto"`` (CUDA, else MPS, else CPU), or a name that torch understands.
     precision
-        ``"float32"`` or ``"bfloat16"`` (autocast; weights stay in float32).
+        ``"float32"``, ``"bfloat16"`` or ``"float16"`` (autocast; weights stay in float32).
     seed
         Fixes everything that is drawn at random.
     """
@@ -45,8 +45,8 @@ class Runtime:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.precision not in ("float32", "bfloat16"):
-            raise ConfigError(f"precision: found {self.precision!r}, expected 'float32' or 'bfloat16'")
+        if self.precision not in get_args(Precision):
+            raise ConfigError(f"precision: found {self.precision!r}, expected 'float32', 'bfloat16' or 'float16'")
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"seed: found {self.seed}, expected a whole number from 0 to {2**32 - 1}")
 
@@ -79,7 +79,7 @@ class Runtime:
 
         if self.precision == "float32":
             return contextlib.nullcontext()
-        return torch.autocast(self.torch_device().type, torch.bfloat16)
+        return torch.autocast(self.torch_device().type, getattr(torch, self.precision))
 
     def generator(self, step: int = 0) -> Any:
         """Return a fresh random generator on the CPU; what it draws depends on `seed` and `step` only."""

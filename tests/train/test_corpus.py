@@ -79,7 +79,7 @@ class TestGenes:
 
 class TestLabels:
     def test_make_the_hierarchy(self, collected):
-        found = collected().hierarchy
+        found = collected().hierarchies["cell_type"]
         assert found.leaves == ("CL:0000236", "CL:0000624")
         assert found.groups == ("CL:0000084",)
         assert found.names[0] == "B cell"
@@ -139,7 +139,7 @@ class TestAHierarchyOfOnesOwn:
         own = read_hierarchy(data / "own_terms.tsv")
         found = gather(data, (ONE, TWO), (TEST,), FEW, data / "own.tsv", ontology=own)
         assert set(found.cells.table["label"]) <= {"my B", "my T", ""}
-        assert found.hierarchy == own.hierarchy(found.cells.table["label"])
+        assert found.hierarchies["cell_type"] == own.hierarchy(found.cells.table["label"])
 
 
 class TestRefuses:

@@ -1,6 +1,7 @@
 """scPRINT in the training loop: every form of its objective learns, can be interrupted, and comes back bit for bit."""
 
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from cartogene.cells.batch import CellBatch
 from cartogene.model import presets
 from cartogene.nn.heads.adversary import Adversary
 from cartogene.runtime import Runtime
-from cartogene.train.loop import Lesson, Plan, train, validate
+from cartogene.train.looks import Looks
+from cartogene.train.loop import train, validate
 from cartogene.train.objectives.scprint import CODE, EVERYTHING, PAPER, Scprint
 from cartogene.train.optim import Optim
+from cartogene.train.plan import Lesson, Plan
 
 N_GENES, N_KINDS, STUDIES = 48, 3, 2
 PASSES = ("whole", "masked", "denoise", "generate")
@@ -39,11 +42,9 @@ def cells(seed: int, n_cells: int = 16) -> CellBatch:
     return CellBatch(torch.from_numpy(genes + 1), values, values.sum(1) * 2, values.sum(1), labels)
 
 
-def stream(start: int):
-    step = start
-    while True:
+def stream(start: int, every: int):
+    for step in count(start, every):
         yield step, cells(1000 + step)
-        step += 1
 
 
 def fresh(**changed):
@@ -69,7 +70,7 @@ def plan(request) -> Plan:
         valid=(cells(1), cells(2)),
         runtime=Runtime(device="cpu", seed=5),
         settings=request.param,
-        every=3,
+        looks=Looks(every=3),
     )
 
 
@@ -81,10 +82,10 @@ def same_weights(one, other) -> bool:
 class TestTraining:
     def test_lowers_every_loss_that_can_be_learned(self, plan, tmp_path):
         model = fresh()
-        lesson, device = Lesson(model, plan.objective), torch.device("cpu")
-        before = validate(lesson, plan, device)
+        lesson = Lesson(model, plan.objective)
+        before = validate(lesson, plan)
         train(model, replace(plan, optim=replace(plan.optim, steps=60, peak=1e-2)), tmp_path)
-        after = validate(lesson, plan, device)
+        after = validate(lesson, plan)
         assert before.keys() == after.keys()
         assert sum(after.values()) < sum(before.values())
         learned = [name for name in before if name.endswith(("counts", "labels", "query"))]
@@ -96,8 +97,8 @@ class TestTraining:
             (tmp_path / name).mkdir()
         train(whole, plan, tmp_path / "whole")
 
-        def breaking(start):
-            for step, given in stream(start):
+        def breaking(start, every):
+            for step, given in stream(start, every):
                 if step == 5:
                     raise KeyboardInterrupt
                 yield step, given
@@ -111,9 +112,9 @@ class TestTraining:
 
     def test_is_validated_the_same_way_every_time(self, plan):
         lesson = Lesson(fresh(), plan.objective)
-        one = validate(lesson, plan, torch.device("cpu"))
+        one = validate(lesson, plan)
         torch.rand(3)
-        assert validate(lesson, plan, torch.device("cpu")) == one
+        assert validate(lesson, plan) == one
         assert np.isfinite(list(one.values())).all()
 
 

@@ -1,41 +1,30 @@
 """A whole training as a file: which cells, which model, which objective, how long.
 
-A recipe is a TOML file; `pretrain` turns it and a folder of cells into a checkpoint.
+A recipe is a TOML file; `cartogene.train.pretrain` turns it and a folder of cells into a checkpoint.
 """
 
-import tempfile
-import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from hashlib import sha256
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
-import pandas as pd
-import torch
-
-from cartogene import provenance, settings
-from cartogene.cells.batch import CellBatch
-from cartogene.cells.collection import Collection
-from cartogene.cells.loader import Sampling, stream
+from cartogene import settings
+from cartogene.cells.loader import Sampling
+from cartogene.cells.sampler import Draw
+from cartogene.cells.seen import Seen
 from cartogene.errors import ConfigError, FileError
-from cartogene.genes import table
-from cartogene.knowledge.labels import read_hierarchy
 from cartogene.model import presets
 from cartogene.model.cell_model import CellModel
-from cartogene.model.checkpoint import Checkpoint, build, save
-from cartogene.nn.encoders.learned import Learned
-from cartogene.runtime import Runtime, peak_memory
 from cartogene.settings import Settings
-from cartogene.train.corpus import Corpus, Genes, Store, gather
-from cartogene.train.loop import Plan, train
+from cartogene.train.corpus import Genes, Store
+from cartogene.train.execution import Execution
+from cartogene.train.known import Knowledge
+from cartogene.train.looks import Looks
 from cartogene.train.optim import Optim
-from cartogene.train.start import coexpression
-from cartogene.train.typical import learn
 from cartogene.writing import file_name
 
+CELLS = ("data", "held_out")  # what a file of cells holds
 STORED = ("float32", "float16", "bfloat16")
 
 
@@ -46,15 +35,23 @@ class Recipe(Settings):
     name: str
     licence: str
     model: Mapping[str, Any]  # preset, and what to change about it
-    labels: Mapping[str, str]  # label family -> table of labels, beside the recipe
     objective: Settings
     optim: Optim
-    data: tuple[Store, ...]
-    held_out: tuple[Store, ...]
+    labels: Mapping[str, str] | tuple[str, ...] = field(default_factory=dict)  # family -> table; atlas: families
+    cells: str = ""  # a TOML file beside the recipe that holds `data` and `held_out`, for several recipes to share
+    data: tuple[Store, ...] = ()  # none: all cells of an atlas
+    held_out: tuple[Store, ...] = ()
     genes: Genes = Genes()
+    seen: Seen | None = None  # how cells are shown to a model that does not see counts
+    knowledge: Knowledge = Knowledge()
+    gene_vectors: Literal["coexpression", "drawn"] = "coexpression"  # what learned gene vectors start from
     hierarchy: str = ""  # table of one's own terms, beside the recipe; if not given, the ontology that CELLxGENE uses
     sampling: Sampling = Sampling()
+    draw: Draw = Draw()  # how cells of an atlas are drawn
+    looks: Looks = Looks()
+    execution: Execution = Execution()  # may differ where a training goes on
     valid_share: float = 0.03  # cells kept back to watch the training
+    valid_by: tuple[str, ...] = ()  # columns such as study and donor: cells that agree in all are kept back together
     precision: str = "float32"
     seed: int = 0
     stored: str = "float16"  # type of the weights in the file
@@ -63,8 +60,15 @@ class Recipe(Settings):
     def __post_init__(self) -> None:
         if self.stored not in STORED:
             raise ConfigError(f"stored: found {self.stored!r}, expected one of {', '.join(STORED)}")
-        if len(self.labels) != 1:
-            raise ConfigError(f"labels: found {len(self.labels)} families, expected one")
+        if self.data and (len(self.labels) > 1 or (self.labels and not isinstance(self.labels, Mapping))):
+            raise ConfigError(f"labels: found {self.labels}, expected one family and its table, or none")
+        if self.seen is not None and not self.data:
+            raise ConfigError(
+                "seen: found it without [[data]], expected files: values, graphs and ranks are made of whole studies "
+                "in memory; name the files, or train a model of counts on the atlas"
+            )
+        if self.hierarchy and not self.labels:
+            raise ConfigError(f"hierarchy: found {self.hierarchy!r} without labels, expected both; leave it out")
         if not 0 < self.valid_share < 1:
             raise ConfigError(f"valid_share: found {self.valid_share}, expected a share between 0 and 1")
         if self.seed < 0:
@@ -81,15 +85,31 @@ def read(path: str | Path) -> Recipe:
     Raises
     ------
     FileError
-        If it cannot be read as TOML.
+        If it, or the file of its cells, cannot be read as TOML.
     ConfigError
-        If a setting is misspelt, missing or of the wrong type.
+        If a setting is misspelt, missing or of the wrong type, or cells stand in both files.
     """
+    data, beside = _toml(Path(path)), Path(path).parent
+    if isinstance(name := data.get("cells"), str) and name:
+        cells = _toml(beside / name)
+        if twice := [key for key in CELLS if key in data]:
+            raise ConfigError(f"{twice[0]}: found in the recipe and in cells = {name!r}; keep one of them")
+        if other := sorted(cells.keys() - set(CELLS)):
+            raise ConfigError(f"{name}: {other[0]}: no such setting; it may hold {' and '.join(CELLS)}")
+        data |= cells
+    return settings.fill(Recipe, data | {"folder": str(beside)}, at="")
+
+
+def _toml(path: Path) -> dict[str, Any]:
     try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FileError(f"{path}: cannot be read as a TOML recipe ({error}); check the file") from error
-    return settings.fill(Recipe, data | {"folder": str(Path(path).parent)}, at="")
+
+
+def result_settings(recipe: Recipe) -> Recipe:
+    """Return the recipe without what changes nothing about its result: where it lies, and how steps are executed."""
+    return replace(recipe, folder=".", execution=Execution())
 
 
 def model_config(recipe: Recipe) -> CellModel.Config:
@@ -111,135 +131,3 @@ def model_config(recipe: Recipe) -> CellModel.Config:
     except TypeError as error:
         raise ConfigError(f"model: {error}") from error
     return config
-
-
-def pretrain(recipe: Recipe, data: Path, out: Path, told: Callable[[str], None] = lambda _: None) -> Path:
-    """Train the model of a recipe and write its checkpoint; go on where an earlier call was interrupted.
-
-    Parameters
-    ----------
-    data
-        Folder with the files that the recipe names.
-    out
-        Folder for the log, the state and the checkpoint ``<name>.safetensors``.
-    told
-        Is told what was decided.
-
-    Returns
-    -------
-    Where the checkpoint lies.
-
-    Raises
-    ------
-    CartogeneError
-        Whatever is wrong with the recipe, the cells or the folder.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{out}: cannot be made ({error.strerror}); choose another --out") from error
-    model, ready, plan, runtime = _set_up(recipe, data, told)
-    size = sum(p.numel() for p in model.parameters())
-    told(
-        f"{size:,} parameters; {recipe.optim.steps:,} steps of {recipe.sampling.batch_size} cells; {runtime.describe()}"
-    )
-    seconds = train(model, plan, out)
-    told("learning what the training data look like")
-    started = time.perf_counter()
-    reference = learn(ready.cells, seed=recipe.seed)
-    card = _card(recipe, ready, model, runtime, seconds + time.perf_counter() - started)
-    labels = {next(iter(recipe.labels)): ready.hierarchy}
-    checkpoint = Checkpoint(model, ready.cells.vocabulary, labels, recipe.sampling.select, reference, card)
-    return save(checkpoint, out / f"{recipe.name}.safetensors", dtype=getattr(torch, recipe.stored))
-
-
-def _set_up(recipe: Recipe, data: Path, told: Callable[[str], None]) -> tuple[CellModel, Corpus, Plan, Runtime]:
-    """Bring together all that a training needs; everything drawn at random follows from the seed."""
-    family, labels = next(iter(recipe.labels.items()))
-    beside = Path(recipe.folder)
-    own = read_hierarchy(beside / recipe.hierarchy) if recipe.hierarchy else None
-    ready = gather(data, recipe.data, recipe.held_out, recipe.genes, beside / labels, told, ontology=own)
-    runtime = Runtime(precision=recipe.precision, seed=recipe.seed)  # type: ignore[arg-type]
-    runtime.seed_all()
-    model = build(model_config(recipe), ready.cells.vocabulary, {family: ready.hierarchy})
-    _warm_start(model, ready.cells, recipe)
-    return model, ready, _plan(recipe, ready, family, runtime), runtime
-
-
-def forecast(recipe: Recipe, data: Path, told: Callable[[str], None] = lambda _: None) -> str:
-    """Say what a training will cost, from a few steps measured now; nothing is written.
-
-    Raises
-    ------
-    CartogeneError
-        Whatever is wrong with the recipe or the cells.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        short = replace(recipe, optim=replace(recipe.optim, steps=4, warm_up=1))
-        model, _, plan, runtime = _set_up(short, data, told)
-        train(model, replace(plan, valid=plan.valid[:1]), Path(folder))
-        began = time.perf_counter()
-        train(model, replace(plan, valid=plan.valid[:1], optim=replace(plan.optim, steps=12)), Path(folder))
-    minutes = (time.perf_counter() - began) / 8 * recipe.optim.steps / 60
-    size = sum(p.numel() for p in model.parameters())
-    disk, memory = size * 16 / 2**20, peak_memory() / 2**30
-    return (
-        f"forecast: about {minutes:.0f} minutes on {runtime.describe()['device']}, {memory:.1f} GB of memory, "
-        f"{disk:.0f} MB on disk"
-    )
-
-
-def _warm_start(model: CellModel, cells: Collection, recipe: Recipe) -> None:
-    """Let learned gene vectors start from co-expression instead of noise."""
-    for part in model.genes:
-        if isinstance(part, Learned):
-            vectors = coexpression(cells, width=model.config.width, seed=recipe.seed)
-            part.table.weight.data.copy_(vectors * part.table.weight.std())
-
-
-def _plan(recipe: Recipe, ready: Corpus, family: str, runtime: Runtime) -> Plan:
-    valid = np.random.default_rng(recipe.seed).random(len(ready.cells)) < recipe.valid_share
-    learn_from, watch = ready.cells.take(~valid), ready.cells.take(valid)
-
-    def batches(cells: Collection, start: int, seed: int) -> Iterator[tuple[int, CellBatch]]:
-        codes = {family: ready.hierarchy.code(cells.table["label"])}
-        return stream(cells, codes, recipe.sampling, seed=seed, start=start)
-
-    fixed = batches(watch, 0, recipe.seed + 1)
-    decided = settings.fingerprint(replace(recipe, folder="."))
-    known = sha256(repr(ready.hierarchy).encode()).hexdigest()[:12]
-    told_apart = pd.util.hash_pandas_object(ready.cells.table, index=False).sum()
-    return Plan(
-        optim=recipe.optim,
-        objective=recipe.objective.build(),
-        stream=lambda start: batches(learn_from, start, recipe.seed),
-        valid=tuple(next(fixed)[1] for _ in range(8)),
-        runtime=runtime,
-        settings=f"{decided}-{ready.cells.vocabulary.fingerprint}-{known}-{told_apart:x}",
-    )
-
-
-def _card(recipe: Recipe, ready: Corpus, model: torch.nn.Module, runtime: Runtime, seconds: float) -> dict[str, Any]:
-    """Return what people should know about the model, as plain data."""
-    cells = ready.cells
-    seen = pd.DataFrame({"study": cells.table["study"], "label": cells.table["label"]})
-    return {
-        "name": recipe.name,
-        "licence": recipe.licence,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "stored_as": recipe.stored,
-        "training": {
-            "cells": len(cells),
-            "cells_per_study": {str(k): int(v) for k, v in seen["study"].value_counts().items()},
-            "cells_per_label": {
-                str(k): int(v) for k, v in seen.loc[seen["label"] != "", "label"].value_counts().items()
-            },
-            "left_out_as_held_out": len(ready.dropped),
-            "held_out_studies": sorted({store.study for store in recipe.held_out}),
-            "passes": recipe.optim.steps * recipe.sampling.batch_size,
-            "seconds": round(seconds),
-        },
-        "sources": table.load("human").sources,
-        "recipe": settings.to_dict(replace(recipe, folder=".")),
-        "provenance": provenance.record(**runtime.describe()),
-    }
