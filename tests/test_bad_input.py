@@ -446,7 +446,7 @@ class TestOptions:
         ("words", "found"),
         [
             (("--device", "abacus"), "device: found 'abacus', which cannot be used here"),
-            (("--precision", "float8"), "precision: found 'float8', expected 'float32' or 'bfloat16'"),
+            (("--precision", "float8"), "precision: found 'float8', expected 'float32', 'bfloat16' or 'float16'"),
             (("--genes", 2), "genes: found 2, expected at least 3"),
             (("--top", 0), "top: found 0, expected at least 1"),
             (("--least-cells", 0), "least_cells: found 0, expected at least 1"),

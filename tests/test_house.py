@@ -162,8 +162,8 @@ class TestDependencies:
 
     @staticmethod
     def makers(name: str) -> set[str]:
-        """Return the packages that bring the module `name`, spelt as in pyproject.toml."""
-        found = importlib.metadata.packages_distributions().get(name, [])
+        """Return the packages that bring the module `name`, as pyproject.toml spells them; if missing, its name."""
+        found = importlib.metadata.packages_distributions().get(name, [name])
         return {re.sub(r"[-_.]+", "-", maker).lower() for maker in found}
 
     def test_what_is_imported_is_declared(self):

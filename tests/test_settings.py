@@ -32,6 +32,7 @@ class Outer(Settings):
     inner: Inner = Inner()
     inners: tuple[Inner, ...] = ()
     maybe: int | None = None
+    optional: Inner | None = None
     free: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -62,6 +63,13 @@ class TestARoundTrip:
             size=3, words=("a", "b"), inner=Inner(share=1), inners=(Inner(), Inner(share=0.1)), free={"a": 1}
         )
         assert settings.fill(Outer, settings.to_dict(before)) == before
+
+    def test_fills_settings_that_need_not_be_there(self):
+        assert settings.fill(Outer, {"size": 2, "optional": {"share": 0.1}}).optional == Inner(share=0.1)
+        before = Outer(size=3, optional=Inner(share=0.2))
+        assert settings.fill(Outer, settings.to_dict(before)) == before
+        with pytest.raises(ConfigError, match=r"^optional\.shar: no such setting; did you mean 'share'"):
+            settings.fill(Outer, {"size": 2, "optional": {"shar": 0.1}})
 
     def test_fills_in_what_is_not_said(self):
         assert settings.fill(Outer, {"size": 2}) == Outer(size=2)

@@ -134,7 +134,8 @@ def _rich(value: Any, hint: Any, trust: tuple[str, ...], at: str) -> Any:
     if isinstance(value, Mapping) and isinstance(hint, type) and issubclass(hint, Settings):
         return fill(hint, value, trust=trust, at=at)
     if isinstance(value, Mapping):
-        return dict(value)
+        optional = [one for one in typing.get_args(hint) if isinstance(one, type) and issubclass(one, Settings)]
+        return fill(optional[0], value, trust=trust, at=at) if len(optional) == 1 else dict(value)
     if isinstance(value, list):
         inner = (typing.get_args(hint) or (Any,))[0]
         return tuple(_rich(v, inner, trust, _path(at, str(i))) for i, v in enumerate(value))

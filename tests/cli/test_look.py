@@ -1,4 +1,4 @@
-"""The commands that look at cells or a model, or bring cells: inspect, prepare, verify, datasets."""
+"""The commands that look at cells or a model, or bring cells: inspect, align, verify, datasets."""
 
 import numpy as np
 import pytest
@@ -43,9 +43,9 @@ class TestInspect:
         assert "[red]blood.h5ad" in done.stderr
 
 
-class TestPrepare:
+class TestAlign:
     def test_writes_the_cells_as_the_model_reads_them(self, cartogene, file, model, tmp_path):
-        done = cartogene("prepare", file, "--out", tmp_path / "ready.h5ad", "--model", model)
+        done = cartogene("align", file, "--out", tmp_path / "ready.h5ad", "--model", model)
         assert done.exit_code == 0
         assert "60 cells x 300 of 400 genes" in done.stderr
         ready, vocabulary = read(tmp_path / "ready.h5ad"), load(model).vocabulary
@@ -53,7 +53,7 @@ class TestPrepare:
         assert ready.X.sum() == read(file).X.sum()
 
     def test_its_file_is_taken_by_the_tasks_as_it_is(self, cartogene, file, model, tmp_path):
-        cartogene("prepare", file, "--out", tmp_path / "ready.h5ad", "--model", model)
+        cartogene("align", file, "--out", tmp_path / "ready.h5ad", "--model", model)
         for cells, name in ((file, "one"), (tmp_path / "ready.h5ad", "two")):
             assert cartogene("embed", cells, "--out", tmp_path / f"{name}.h5ad", "--model", model).exit_code == 0
         one, two = (read(tmp_path / f"{name}.h5ad").obsm["X_cartogene"] for name in ("one", "two"))
@@ -62,11 +62,11 @@ class TestPrepare:
     def test_leaves_what_is_there_already_unless_asked_to_replace_it(self, cartogene, file, model, tmp_path):
         out = tmp_path / "ready.h5ad"
         out.write_text("mine")
-        done = cartogene("prepare", file, "--out", out, "--model", model)
+        done = cartogene("align", file, "--out", out, "--model", model)
         assert done.exit_code == 1
         assert "is there already" in done.stderr
         assert out.read_text() == "mine"
-        assert cartogene("prepare", file, "--out", out, "--model", model, "--overwrite").exit_code == 0
+        assert cartogene("align", file, "--out", out, "--model", model, "--overwrite").exit_code == 0
         assert read(out).n_obs == 60
 
 

@@ -55,6 +55,7 @@ class TestSurface:
         wanted = {
             "run",
             "inspect",
+            "align",
             "prepare",
             "embed",
             "annotate",

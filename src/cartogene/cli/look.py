@@ -1,4 +1,4 @@
-"""Commands that look at cells or at a model, or fetch cells: inspect, prepare, verify, datasets."""
+"""Commands that look at cells or at a model, or fetch cells: inspect, align, verify, datasets."""
 
 import typer
 
@@ -25,7 +25,7 @@ def inspect(cells: Cells, layer: Layer = "", organism: Organism = "") -> None:
         tell(f"note: {note}")
 
 
-def prepare(
+def align(
     cells: Cells,
     out: Out,
     model: Model = "tiny",
@@ -72,7 +72,7 @@ def verify(model: Model = "tiny", device: Device = "auto", precision: Precision 
         raise typer.Exit(1)
 
 
-COMMANDS = (inspect, prepare, verify)
+COMMANDS = (inspect, align, verify)
 
 
 def pbmc68k(out: Out, overwrite: Overwrite = False) -> None:
