@@ -23,6 +23,7 @@ FULL = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "DefaultCPUAllocator: can't allocate memory",
     "DefaultCPUAllocator: not enough memory",  # Windows
+    "could not create a primitive",  # oneDNN, which tells no more when it finds no memory
 )
 
 

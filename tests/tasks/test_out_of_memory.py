@@ -28,6 +28,7 @@ SAID = {
     "CPU of Windows": RuntimeError(
         "[enforce fail at alloc_cpu.cpp:81] data. DefaultCPUAllocator: not enough memory: ..."
     ),
+    "oneDNN": RuntimeError("could not create a primitive"),
     "numpy": MemoryError("Unable to allocate 8.00 PiB for an array with shape (1125899906842624,)"),
 }
 SMALLER = pytest.mark.filterwarnings("ignore:the memory of cpu is too small for .* cells at a time:UserWarning")
