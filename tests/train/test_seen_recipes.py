@@ -381,7 +381,7 @@ class TestCellsInAFileOfTheirOwn:
         text = recipe().read_text()
         path = data / "none.toml"
         path.write_text(text[: text.index("[[data]]")])
-        with pytest.raises(ConfigError, match="^data: found no entry, expected at least one"):
+        with pytest.raises(ConfigError, match=r"^labels: found 'cell_type', .* or name them in \[\[data\]\]"):
             pretrain(read(path), data, tmp_path)
 
 
