@@ -241,8 +241,8 @@ def _hierarchy(table: pd.DataFrame, family: str, ontology: Ontology | None) -> H
     """Put the terms of a family that occur in order."""
     if family not in table:
         raise ConfigError(
-            f"labels: found {family!r}, expected a column of the index: {', '.join(table)}; prepare the files with their "
-            "labels, or name them in [[data]] with a label_column each"
+            f"labels: found {family!r}, expected a column of the index: {', '.join(table)}; prepare the files with "
+            "their labels, or name them in [[data]] with a label_column each"
         )
     words = table[family].astype(str).unique() if len(table) else []
     terms = [word for word in words if word.lower() not in NOT_KNOWN]
